@@ -1,0 +1,181 @@
+"""Connections to Redis: URLs, clients, and whether the server can be trusted with jobs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit
+
+import redis
+import redis.asyncio
+import redis.asyncio.retry
+import redis.asyncio.sentinel
+import redis.sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from shared.errors import ConfigError, StoreUnsuitable
+from shared.settings import RedisSettings
+from shared.store.scripts import ScriptRunner, translate
+
+OLDEST_SERVER = (6, 2)
+"""LMOVE, LPOP with a count and ZMSCORE came with 6.2."""
+
+_SENTINEL = re.compile(r"(?:rediss?\+)?sentinels?://")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What matters of a Redis server.
+
+    Attributes:
+        version: As the scripts see it; Valkey reports the Redis version it is compatible with.
+        warnings: One line each, for the operator.
+    """
+
+    version: tuple[int, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def has_script_flags(self) -> bool:
+        """Whether scripts may start with `#!lua flags=…` (Redis 7.0)."""
+        return self.version >= (7,)
+
+
+class Store:
+    """One process's asyncio access to the store: client, scripts, server facts. Close it when done."""
+
+    def __init__(
+        self, url: str, client: redis.asyncio.Redis, server: Server, settings: RedisSettings
+    ) -> None:
+        self.url = url
+        self.client = client
+        self.server = server
+        self.settings = settings
+        self.run = ScriptRunner(client, with_flags=server.has_script_flags, retry_s=settings.retry_s)
+
+    @classmethod
+    async def open(cls, url: str, settings: RedisSettings) -> Store:
+        """Connect and inspect the server.
+
+        Raises:
+            ConfigError: The URL is malformed.
+            StoreUnavailable: Nothing answers there.
+            StoreUnsuitable: The server would lose jobs.
+        """
+        client = async_client(url, settings)
+        try:
+            server = _judge(await client.info())
+        except RedisError as exc:
+            await client.aclose()
+            raise translate(exc) from exc
+        except StoreUnsuitable:
+            await client.aclose()
+            raise
+        return cls(url, client, server, settings)
+
+    def subscriber(self) -> redis.asyncio.client.PubSub:
+        """A pub/sub handle on a connection of its own, without a read time-out."""
+        return async_client(self.url, self.settings, is_subscriber=True).pubsub()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await cast(Awaitable[None], self.client.aclose())
+
+
+def async_client(url: str, settings: RedisSettings, *, is_subscriber: bool = False) -> redis.asyncio.Redis:
+    """An asyncio client that never retries by itself (scripts.py is the retry layer)."""
+    options: dict[str, Any] = {
+        "socket_timeout": None if is_subscriber else settings.socket_timeout_s,
+        "socket_connect_timeout": settings.connect_timeout_s,
+        "retry": redis.asyncio.retry.Retry(NoBackoff(), 0),
+        "protocol": 2,
+    }
+    if _SENTINEL.match(url):
+        nodes, service, extra = _parse_sentinel(url)
+        sentinel = redis.asyncio.sentinel.Sentinel(nodes, **options)  # type: ignore[no-untyped-call]
+        return cast(redis.asyncio.Redis, sentinel.master_for(service, **options, **extra))
+    _check_scheme(url)
+    try:
+        return redis.asyncio.Redis.from_url(url, **options)
+    except ValueError as exc:
+        raise ConfigError(f"redis url {_masked(url)}: {exc}") from None
+
+
+def sync_client(url: str, settings: RedisSettings) -> redis.Redis:
+    """A synchronous client for a thread of its own (the heartbeat). Never retries by itself."""
+    options: dict[str, Any] = {
+        "socket_timeout": settings.socket_timeout_s,
+        "socket_connect_timeout": settings.connect_timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+    }
+    if _SENTINEL.match(url):
+        nodes, service, extra = _parse_sentinel(url)
+        sentinel = redis.sentinel.Sentinel(nodes, **options)  # type: ignore[no-untyped-call]
+        return cast(redis.Redis, sentinel.master_for(service, **options, **extra))  # type: ignore[no-untyped-call]
+    _check_scheme(url)
+    return redis.Redis.from_url(url, **options)
+
+
+def _check_scheme(url: str) -> None:
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ConfigError(
+            f"redis url {_masked(url)}: start it with redis://, rediss://, unix:// or sentinel://host:port,…/service"
+        )
+
+
+def _parse_sentinel(url: str) -> tuple[list[tuple[str, int]], str, dict[str, Any]]:
+    """`sentinel://[user:password@]host[:26379],host…/service[/db]` as nodes, service name, client options."""
+    rest = url[_SENTINEL.match(url).end() :]  # type: ignore[union-attr]  # the callers have matched
+    credentials, _, address = rest.rpartition("@")
+    hosts, _, path = address.partition("/")
+    service, _, db = path.partition("/")
+    if not hosts or not service:
+        raise ConfigError(f"redis url {_masked(url)}: write sentinel://host:port,host:port/service-name[/db]")
+    try:
+        nodes = [
+            (h.rpartition(":")[0] or h, int(h.rpartition(":")[2]) if ":" in h else 26379)
+            for h in hosts.split(",")
+        ]
+        extra: dict[str, Any] = {"db": int(db or 0)}
+        if url.startswith(("rediss", "sentinels")):
+            extra["ssl"] = True
+    except ValueError:
+        raise ConfigError(f"redis url {_masked(url)}: a port or database is not a number") from None
+    user, _, password = credentials.partition(":")
+    if credentials:
+        extra |= {"username": unquote(user) or None, "password": unquote(password)}
+    return nodes, service, extra
+
+
+def _masked(url: str) -> str:
+    """The URL without its password."""
+    password = urlsplit(url).password if "@" in url else None
+    return url.replace(f":{password}@", ":***@") if password else url
+
+
+def _judge(info: dict[str, Any]) -> Server:
+    """Refuse a server that would lose jobs; collect warnings about one that might."""
+    numbers = [int(n) for n in re.findall(r"\d+", str(info["redis_version"]))]
+    version = tuple(numbers[:3])
+    if version < OLDEST_SERVER:
+        raise StoreUnsuitable(
+            f"Redis {info['redis_version']} is too old: chatq needs 6.2 or later, or Valkey"
+        )
+    warnings = []
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    if policy != "noeviction":
+        if int(info.get("maxmemory", 0)) > 0:
+            raise StoreUnsuitable(
+                f"Redis has maxmemory-policy {policy}: it would delete jobs when full; set it to noeviction"
+            )
+        warnings.append(f"Redis has maxmemory-policy {policy}: set it to noeviction before you set maxmemory")
+    if not int(info.get("aof_enabled", 1)):
+        warnings.append(
+            "Redis runs without AOF: a crash loses the jobs since its last snapshot; set appendonly yes"
+        )
+    return Server(version, tuple(warnings))

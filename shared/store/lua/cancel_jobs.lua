@@ -1,0 +1,28 @@
+#!lua flags=allow-oom
+-- Ends jobs as cancelled, whatever they do at the moment. Safe to send twice: a terminal state never changes.
+-- Queued: the list entry stays as a tombstone (no O(n) removal). Running: the lease goes, so the worker's next
+-- renewal drops the call; the stop-job message (RQ's own) only makes that faster.
+-- ARGV job ids
+-- Returns {chatq state or RQ status before the call, state after it} a job, '' for no such job.
+redis.call('ZREM', LEASES, '') -- first write frees memory: works over maxmemory below 7.0 too
+local reply = {}
+for _, id in ipairs(ARGV) do
+  local f = redis.call('HMGET', job_key(id), 'status', 'cq_token', 'origin', 'cq_notify', 'failure_ttl', 'worker_name', 'cq_state')
+  local before = f[7] or f[1] or ''
+  local after = before
+  if f[1] and not TERMINAL[f[1]] then
+    after = 'cancelled'
+    if f[1] == 'started' then
+      local member = id .. ':' .. (f[2] or '')
+      redis.call('ZREM', LEASES, member)
+      redis.call('ZREM', 'rq:wip:' .. f[3], member)
+      drop_execution(id, f[2] or '')
+      redis.call('PUBLISH', 'rq:pubsub:' .. (f[6] or ''), string.format('{"command":"stop-job","job_id":"%s"}', id))
+    end
+    finish(id, {status = f[1], origin = f[3], notify = f[4], failure_ttl = f[5]}, 'cancelled')
+  end
+  reply[#reply + 1], reply[#reply + 2] = before, after
+end
+add_totals()
+notify()
+return reply

@@ -1,0 +1,71 @@
+#!lua flags=allow-oom
+-- Stores the outcomes of a batch of grants. The lease is the fence: removing it proves the grant is current.
+-- Safe to send twice: the second time the lease is gone and the token is the one that ended the job ('same').
+-- The first write frees memory (ZREM), so paid answers are stored over maxmemory on every server.
+-- A success is accepted from any attempt of an unfinished job (the answer is valid and paid for); a failure only
+-- from the holder. The first terminal outcome wins and never changes.
+-- ARGV 1 mirror ('light' or 'full')  2 longest event stream, entries  then 7 a job:
+--      id, token, kind (completed|failed|expired|cancelled|stopped), value (result or error, JSON),
+--      attempt event JSON or "", outcome event JSON, value for the RQ result stream (full mirror)
+-- Returns a code a job: ok, same, salvaged, stale (ended or running elsewhere), revoked (ended by a cancel), gone.
+local mirror_full, max_events = ARGV[1] == 'full', ARGV[2]
+local codes, trimmed = {}, {}
+
+local function event(json)
+  if json ~= '' and max_events ~= '0' then redis.call('XADD', EVENTS, 'MAXLEN', '~', max_events, '*', 'e', json) end
+end
+
+local function mirror(id, token, job, kind, value)
+  drop_execution(id, token)
+  local ok = kind == 'completed'
+  local ttl = tonumber(ok and job.result_ttl or job.failure_ttl) or 86400
+  redis.call('XADD', 'rq:results:' .. id, 'MAXLEN', '~', '10', '*', 'type', ok and '1' or '2',
+    'worker_name', job.worker or '', ok and 'return_value' or 'exc_string', value, 'execution_id', token)
+  redis.call('EXPIRE', 'rq:results:' .. id, ttl)
+  redis.call('HINCRBY', 'rq:worker:' .. (job.worker or ''), ok and 'successful_job_count' or 'failed_job_count', 1)
+end
+
+local function settle(id, token, kind, value, full_value)
+  local key, member = job_key(id), id .. ':' .. token
+  local held = redis.call('ZREM', LEASES, member) == 1
+  local f = redis.call('HMGET', key, 'status', 'cq_token', 'origin', 'cq_notify', 'result_ttl', 'failure_ttl', 'worker_name')
+  local job = {status = f[1], origin = f[3], notify = f[4], result_ttl = f[5], failure_ttl = f[6], worker = f[7]}
+  if not job.status then return 'gone' end
+  redis.call('ZREM', 'rq:wip:' .. job.origin, member)
+  if TERMINAL[job.status] then
+    if held then
+      redis.call('EXPIRE', key, tonumber(job.failure_ttl) or 86400)
+      return 'revoked'
+    end
+    return f[2] == token and OUTCOMES[kind][1] == job.status and 'same' or 'stale'
+  end
+  local code = 'ok'
+  if not (held and job.status == 'started' and f[2] == token) then -- FENCE
+    if kind ~= 'completed' then return 'stale' end
+    code = 'salvaged'
+    if job.status == 'started' then
+      local other = id .. ':' .. (f[2] or '')
+      redis.call('ZREM', LEASES, other)
+      redis.call('ZREM', 'rq:wip:' .. job.origin, other)
+    end
+    redis.call('HSET', key, 'cq_token', token)
+  end
+  finish(id, job, kind, kind == 'completed' and 'cq_result' or 'cq_error', value)
+  if mirror_full then mirror(id, token, job, kind, full_value) end
+  if not trimmed[job.origin] then
+    trimmed[job.origin] = true
+    redis.call('ZREMRANGEBYSCORE', 'rq:finished:' .. job.origin, 0, NOW_S)
+  end
+  return code
+end
+
+redis.call('ZREM', LEASES, '')
+for i = 3, #ARGV, 7 do
+  local code = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 6])
+  codes[#codes + 1] = code
+  if code ~= 'same' then event(ARGV[i + 4]) end
+  if code == 'ok' or code == 'salvaged' then event(ARGV[i + 5]) else count(code) end
+end
+add_totals()
+notify()
+return codes

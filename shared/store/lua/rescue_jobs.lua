@@ -1,0 +1,36 @@
+#!lua flags=allow-oom
+-- Takes back jobs whose lease ran out: their worker died or lost Redis. Safe to send twice, and from any number
+-- of rescuers: each acts only on the leases it removed itself.
+-- The attempt stays spent (its call may have been sent). A job without attempts left fails as `worker_lost`.
+-- ARGV 1 most jobs a call  2 default max_attempts  3 longest event stream, entries  4 error JSON of `worker_lost`
+-- Returns {ids put back, ids failed}, each space-separated.
+local back, failed, pushes = {}, {}, {}
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', NOW_MS, 'LIMIT', 0, ARGV[1])) do
+  redis.call('ZREM', LEASES, member)
+  local id, token = string.match(member, '^([^:]+):(.*)$')
+  local key = job_key(id)
+  local f = redis.call('HMGET', key, 'status', 'cq_token', 'origin', 'cq_attempts', 'cq_max', 'cq_notify', 'failure_ttl')
+  if f[3] then redis.call('ZREM', 'rq:wip:' .. f[3], member) end
+  drop_execution(id, token)
+  if f[1] == 'started' and f[2] == token then
+    redis.call('HINCRBY', key, 'cq_abandoned', 1)
+    if (tonumber(f[4]) or 0) >= (tonumber(f[5]) or tonumber(ARGV[2])) then
+      finish(id, {status = f[1], origin = f[3], notify = f[6], failure_ttl = f[7]}, 'failed', 'cq_error', ARGV[4])
+      failed[#failed + 1] = id
+      if ARGV[3] ~= '0' then
+        redis.call('XADD', EVENTS, 'MAXLEN', '~', ARGV[3], '*', 'e',
+          string.format('{"type":"outcome","job":"%s","queue":"%s","state":"failed","error":"worker_lost"}', id, f[3]))
+      end
+    else
+      redis.call('HSET', key, 'status', 'queued', 'enqueued_at', NOW_ISO)
+      local ids = pushes[f[3]]
+      if ids then ids[#ids + 1] = id else pushes[f[3]] = {id} end
+      back[#back + 1] = id
+      count('rescued')
+    end
+  end
+end
+push_ids('LPUSH', pushes)
+add_totals()
+notify()
+return {table.concat(back, ' '), table.concat(failed, ' ')}

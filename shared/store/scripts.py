@@ -1,0 +1,143 @@
+"""Lua scripts: loading, and one call that survives restarts, lost replies and short outages.
+
+Every script is safe to send twice (its header says why), so a call whose reply was lost is simply sent again
+until Redis answers or the time for it is over. That is the only retry layer: the client's own is off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.exceptions import (
+    BusyLoadingError,
+    ConnectionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
+
+from shared.errors import StoreError, StoreFull, StoreUnavailable
+
+Arg = str | bytes | int | float
+
+PASSING = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError)
+"""Errors that end by themselves: restart, failover, stall. MISCONF and TRYAGAIN are told by their text."""
+
+_SHEBANG = re.compile(r"\A#!lua[^\n]*\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One Lua script: its text as sent to this server generation, and the SHA1 Redis knows it by."""
+
+    name: str
+    text: str
+    sha: str
+
+
+@cache
+def load(name: str, *, with_flags: bool) -> Script:
+    """Read `lua/<name>.lua` with the common library in front.
+
+    Args:
+        name: File name without suffix.
+        with_flags: Keep the `#!lua flags=…` line; servers below 7.0 do not know it.
+    """
+    folder = files("shared.store") / "lua"
+    text = (folder / f"{name}.lua").read_text()
+    shebang = _SHEBANG.match(text)
+    if shebang is None:
+        raise StoreError(f"lua/{name}.lua does not start with #!lua")
+    body = (folder / "lib.lua").read_text() + text[shebang.end() :]
+    whole = (shebang.group() if with_flags else "") + body
+    return Script(name, whole, hashlib.sha1(whole.encode(), usedforsecurity=False).hexdigest())
+
+
+def translate(exc: RedisError) -> StoreError:
+    """Redis's exception as ours; the message says what to do."""
+    text = str(exc)
+    if isinstance(exc, OutOfMemoryError) or "OOM" in text:
+        return StoreFull("Redis is at its maxmemory: wait for jobs to drain or raise maxmemory")
+    if is_passing(exc):
+        what = text or type(exc).__name__
+        return StoreUnavailable(f"Redis does not answer ({what}): check the server and CHATQ_REDIS_URL")
+    return StoreError(f"Redis refused a command: {text}")
+
+
+def is_passing(exc: RedisError) -> bool:
+    """Whether sending the same call again later may succeed."""
+    if isinstance(exc, PASSING):
+        return True
+    return isinstance(exc, ResponseError) and str(exc).startswith(("MISCONF", "TRYAGAIN", "MASTERDOWN"))
+
+
+class ScriptRunner:
+    """Runs scripts on one asyncio client, sending again what got no answer."""
+
+    def __init__(self, client: redis.asyncio.Redis, *, with_flags: bool, retry_s: float) -> None:
+        self._client = client
+        self._with_flags = with_flags
+        self._retry_s = retry_s
+
+    async def __call__(self, name: str, args: Sequence[Arg], *, retry_s: float | None = None) -> Any:
+        """Run a script to an answer.
+
+        Args:
+            name: The script.
+            args: Its ARGV; there are no KEYS (keys follow from ids, and Redis Cluster is not used).
+            retry_s: How long to keep trying over passing errors; the runner's default when None.
+
+        Raises:
+            StoreUnavailable: No answer within the time; the call may or may not have been applied.
+            StoreFull: Refused over maxmemory; nothing was applied.
+            StoreError: Refused for another reason.
+        """
+        script = load(name, with_flags=self._with_flags)
+        give_up_at = time.monotonic() + (self._retry_s if retry_s is None else retry_s)
+        pause_s = 0.05
+        while True:
+            try:
+                return await self._send(script, args)
+            except RedisError as exc:
+                error = translate(exc)
+                if not isinstance(error, StoreUnavailable) or time.monotonic() + pause_s > give_up_at:
+                    raise error from exc
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+            pause_s = min(pause_s * 2, 1.0)
+
+    async def _send(self, script: Script, args: Sequence[Arg]) -> Any:
+        try:
+            return await self._client.evalsha(script.sha, 0, *args)
+        except NoScriptError:
+            # New server, restart, failover or SCRIPT FLUSH. EVAL loads it for the next time.
+            return await self._client.eval(script.text, 0, *args)
+
+
+def run_once(client: redis.Redis, name: str, args: Sequence[Arg], *, with_flags: bool) -> Any:
+    """Run a script once on a synchronous client (the heartbeat's thread).
+
+    Raises:
+        StoreError: See `translate`.
+    """
+    script = load(name, with_flags=with_flags)
+    try:
+        try:
+            return client.evalsha(script.sha, 0, *args)
+        except NoScriptError:
+            return client.eval(script.text, 0, *args)
+    except RedisError as exc:
+        raise translate(exc) from exc
