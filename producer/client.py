@@ -1,0 +1,191 @@
+"""The producer's client: submit chat jobs, wait for them, read and cancel them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from producer.submission import Submission, prepare
+from producer.waiter import Waiter
+from producer.watch import Expect, Watch
+from shared.chat import ChatRequest
+from shared.errors import IdempotencyConflict, JobNotFound, JobRejected, WaitTimeout
+from shared.job import Job, JobState, Lane
+from shared.providers import ProviderRegistry
+from shared.routing import Router
+from shared.settings import Settings
+from shared.store.connect import Store
+from shared.store.embedded import EmbeddedServer
+from shared.store.jobs import Accepted, JobStore, NewJob
+from shared.store.workers import QueueStatus, read_status
+
+
+class Producer:
+    """Hands chat jobs to the queues and follows them. Make one with `Producer.open` and share it.
+
+    Attributes:
+        redis_url: Where the store is; a worker started with it as `CHATQ_REDIS_URL` serves this producer.
+        is_embedded: Whether that is the private server of this machine.
+        warnings: What the operator should know about the store, one line each.
+    """
+
+    def __init__(
+        self, store: Store, router: Router, settings: Settings, *, is_embedded: bool = False
+    ) -> None:
+        self.redis_url = store.url
+        self.is_embedded = is_embedded
+        self.warnings = store.server.warnings
+        self._store = store
+        self._router = router
+        self._settings = settings
+        self._jobs = JobStore(
+            store, result_ttl_s=settings.jobs.result_ttl_s, failure_ttl_s=settings.jobs.failure_ttl_s
+        )
+        self._waiter = Waiter(store, self._jobs)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings, *, registry: ProviderRegistry) -> AsyncIterator[Producer]:
+        """Connect to the store; without a Redis URL, to the embedded server, started if need be.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached, or the embedded one does not start.
+            StoreUnsuitable: The server would lose jobs.
+            ConfigError: The Redis URL is malformed.
+        """
+        async with AsyncExitStack() as stack:
+            url, is_embedded = settings.redis.url, not settings.redis.url
+            notes: tuple[str, ...] = ()
+            if is_embedded:
+                server = await asyncio.to_thread(EmbeddedServer, settings.redis.data_dir)
+                stack.push_async_callback(asyncio.to_thread, server.release)
+                url, notes = server.url, server.warnings
+            store = await Store.open(url, settings.redis)
+            stack.push_async_callback(store.close)
+            producer = cls(store, Router.from_settings(settings, registry), settings, is_embedded=is_embedded)
+            producer.warnings = notes + producer.warnings
+            stack.push_async_callback(producer._waiter.stop)
+            yield producer
+
+    async def submit(
+        self,
+        request: ChatRequest | Mapping[str, Any],
+        *,
+        lane: Lane = Lane.DEFAULT,
+        idempotency_key: str | None = None,
+        client: str = "default",
+        metadata: Mapping[str, Any] | None = None,
+        source: str | None = None,
+        expires_in_s: float | None = None,
+        max_attempts: int | None = None,
+    ) -> str:
+        """Accept one chat job (arguments: see `Submission`). Returns its id.
+
+        Raises:
+            InvalidRequest: A field is wrong; nothing was enqueued.
+            ProviderNotFound: The model's provider is not registered; nothing was enqueued.
+            IdempotencyConflict: The key was used with another body.
+            StoreFull: Redis is at maxmemory.
+            StoreUnavailable: Unknown outcome; with an idempotency key, submit the same again.
+        """
+        submission = Submission(
+            request, lane, idempotency_key, client, metadata, source, expires_in_s, max_attempts
+        )
+        (result,) = await self.submit_many([submission])
+        if isinstance(result, JobRejected):
+            raise result
+        return result
+
+    async def submit_many(self, submissions: Iterable[Submission]) -> list[str | JobRejected]:
+        """Accept many jobs in few round trips; a bad one does not hold up the others.
+
+        Returns:
+            A job id or the rejection for each submission, in order.
+
+        Raises:
+            StoreFull, StoreUnavailable: As `submit`; earlier ones of this call may be in.
+        """
+        results = await self._enqueue(submissions, channel="", expect=lambda ids: None)
+        return [result for result, _ in results]
+
+    async def _enqueue(
+        self, submissions: Iterable[Submission], *, channel: str, expect: Expect
+    ) -> list[tuple[str | JobRejected, Accepted | None]]:
+        """Prepare, announce the ids that are about to be enqueued, enqueue."""
+        prepared = [prepare(s, self._router, self._settings.jobs) for s in submissions]
+        jobs = [p for p in prepared if isinstance(p, NewJob)]
+        expect([job.id for job in jobs])
+        # Shielded: a caller that is cancelled must not tear the connection down in the middle of a write.
+        codes = iter(await asyncio.shield(asyncio.create_task(self._jobs.enqueue(jobs, channel=channel))))
+        return [_result(p, next(codes)) if isinstance(p, NewJob) else (p, None) for p in prepared]
+
+    async def get(self, job_id: str) -> Job:
+        """The job as it is now.
+
+        Raises:
+            JobNotFound: No such job, or its result has expired.
+        """
+        (job,) = await self._jobs.read([job_id])
+        if job is None:
+            raise JobNotFound(f"no job {job_id}: it was never accepted, or its result has expired")
+        return job
+
+    async def get_many(self, job_ids: Sequence[str]) -> list[Job | None]:
+        """The jobs as they are now, None for unknown ones."""
+        return await self._jobs.read(job_ids)
+
+    async def wait(self, job_id: str, *, timeout_s: float | None = None) -> Job:
+        """Wait until the job has ended; it goes on if the wait is given up.
+
+        Raises:
+            WaitTimeout: Not within `timeout_s`.
+            JobNotFound: No such job.
+        """
+        await self._waiter.start()
+        ended = asyncio.Event()
+
+        def told(_job_id: str) -> None:
+            ended.set()
+
+        self._waiter.expect(job_id, told)
+        try:
+            if not await self._waiter.register([job_id]):
+                async with asyncio.timeout(timeout_s):
+                    await ended.wait()
+        except TimeoutError:
+            raise WaitTimeout(f"job {job_id} has not ended within {timeout_s:g} s; it goes on") from None
+        finally:
+            self._waiter.drop(job_id, told)
+        return await self.get(job_id)
+
+    async def cancel(self, job_id: str) -> JobState:
+        """End a job: a queued one is never sent, a running call is dropped. Returns the state it is in now.
+
+        Raises:
+            JobNotFound: No such job.
+        """
+        ((_, after),) = await self._jobs.cancel([job_id])
+        if not after:
+            raise JobNotFound(f"no job {job_id}: it was never accepted, or its result has expired")
+        return (await self.get(job_id)).state
+
+    async def forget(self, job_ids: Sequence[str]) -> int:
+        """Delete ended jobs whose outcome is safe elsewhere; returns how many. Unfinished ones stay."""
+        return await self._jobs.forget(job_ids)
+
+    def watch(self) -> Watch:
+        """Submit and collect many jobs; see `Watch`."""
+        return Watch(self._waiter, self._jobs, self._enqueue)
+
+    async def status(self) -> QueueStatus:
+        """All queues and workers at this moment."""
+        return await read_status(self._store)
+
+
+def _result(job: NewJob, code: Accepted) -> tuple[str | JobRejected, Accepted]:
+    if code is Accepted.CONFLICT:
+        text = f"the idempotency key belongs to job {job.id}, which has another body"
+        return IdempotencyConflict(text, job_id=job.id), code
+    return job.id, code

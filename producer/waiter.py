@@ -1,0 +1,103 @@
+"""The waiter: one subscription a process, any number of jobs waited for.
+
+A job's waiters are told by the script that ends it. Subscribe first, then register and read in one step, then
+sleep: no wake-up is lost. Pub/sub may lose messages all the same, so everything still waited for is looked up
+again after a gap and at a slow poll.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+
+from shared.errors import StoreError
+from shared.store import keys
+from shared.store.connect import Store
+from shared.store.jobs import JobStore
+from shared.store.signals import Signals
+
+log = logging.getLogger(__name__)
+
+SLOW_POLL_S = 5.0
+"""How long a lost message can delay a waiter."""
+
+Ended = Callable[[str], None]
+
+
+class Waiter:
+    """Tells callbacks that jobs have ended."""
+
+    def __init__(self, store: Store, jobs: JobStore) -> None:
+        self.channel = keys.waiter_channel(secrets.token_hex(8))
+        self._jobs = jobs
+        self._waiting: dict[str, list[Ended]] = {}
+        self._check_all = asyncio.Event()
+        self._signals = Signals(store, [self.channel], on_message=self._told, on_gap=self._check_all.set)
+        self._start_lock = asyncio.Lock()
+        self._poller: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Subscribe, once; `register` and `channel` are of use only after this."""
+        async with self._start_lock:
+            if self._poller is None:
+                await self._signals.start()
+                self._poller = asyncio.create_task(self._poll(), name="waiter-poll")
+
+    async def stop(self) -> None:
+        """Unsubscribe; callbacks not called by now never will be."""
+        if self._poller is not None:
+            self._poller.cancel()
+            await asyncio.gather(self._poller, return_exceptions=True)
+            await self._signals.stop()
+
+    def expect(self, job_id: str, ended: Ended) -> None:
+        """Have `ended` called once, in the loop, when the job ends.
+
+        The store must know this waiter's channel: by the enqueue, or by `register`.
+        """
+        self._waiting.setdefault(job_id, []).append(ended)
+
+    def drop(self, job_id: str, ended: Ended) -> None:
+        """Take an expectation back; one that was met or never made is fine."""
+        callbacks = self._waiting.get(job_id, [])
+        if ended in callbacks:
+            callbacks.remove(ended)
+        if not callbacks:
+            self._waiting.pop(job_id, None)
+
+    async def register(self, job_ids: Sequence[str]) -> list[str]:
+        """Put this waiter's channel on jobs; those that have ended already are told at once.
+
+        Returns:
+            Ids the store does not know.
+
+        Raises:
+            StoreUnavailable: No answer from Redis.
+        """
+        codes = await self._jobs.watch(job_ids, channel=self.channel)
+        self._ended(job_id for job_id, code in zip(job_ids, codes, strict=True) if code == 2)
+        return [job_id for job_id, code in zip(job_ids, codes, strict=True) if code == -1]
+
+    def _told(self, _channel: str, data: bytes) -> None:
+        self._ended(data.decode(errors="replace").split())
+
+    def _ended(self, job_ids: Iterable[str]) -> None:
+        for job_id in job_ids:
+            for ended in self._waiting.pop(job_id, ()):
+                ended(job_id)
+
+    async def _poll(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(SLOW_POLL_S):
+                    await self._check_all.wait()
+            except TimeoutError:
+                log.debug("slow poll of %d jobs", len(self._waiting))
+            self._check_all.clear()
+            try:
+                # A job that is gone ended too: whoever waits reads it and sees.
+                self._ended(await self.register(list(self._waiting)))
+            except StoreError as exc:
+                log.warning("waiting goes on without Redis: %s", exc)

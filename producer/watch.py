@@ -1,0 +1,134 @@
+"""A watch: many jobs submitted and collected as they end, each delivered exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Protocol
+
+from producer.submission import Submission
+from producer.waiter import Waiter
+from shared.errors import IdempotencyConflict, JobRejected, StoreError
+from shared.job import Job
+from shared.store.jobs import Accepted, JobStore
+
+READ_BATCH = 100
+"""Jobs read in one pipeline."""
+
+Expect = Callable[[Sequence[str]], None]
+"""Told the ids that are about to be enqueued."""
+
+
+class Enqueue(Protocol):
+    """`Producer`'s way in, with the ids announced before the store sees them."""
+
+    async def __call__(
+        self, submissions: Iterable[Submission], *, channel: str, expect: Expect
+    ) -> list[tuple[str | JobRejected, Accepted | None]]:
+        """Returns the job id or rejection, and what the store made of it, for each submission."""
+
+
+class Watch:
+    """Delivers jobs that end, in batches, in the order they end. Use it as an async context manager.
+
+    Args:
+        enqueue: Hands submissions in.
+    """
+
+    def __init__(self, waiter: Waiter, jobs: JobStore, enqueue: Enqueue) -> None:
+        self._waiter = waiter
+        self._jobs = jobs
+        self._enqueue = enqueue
+        self._pending: set[str] = set()
+        self._ended: list[str] = []
+        self._has_some = asyncio.Event()
+
+    async def __aenter__(self) -> Watch:
+        await self._waiter.start()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._drop(list(self._pending))
+
+    @property
+    def pending(self) -> int:
+        """Jobs submitted or added and not delivered yet."""
+        return len(self._pending)
+
+    async def submit_many(self, submissions: Iterable[Submission]) -> list[str | JobRejected]:
+        """Submit and watch in one step; an outcome that is there already is delivered too.
+
+        Returns:
+            A job id or the rejection for each submission, in order.
+
+        Raises:
+            StoreFull, StoreUnavailable: Submit the same again; with idempotency keys nothing is doubled.
+        """
+        announced: list[str] = []
+
+        def expect(job_ids: Sequence[str]) -> None:
+            # Before the enqueue: a job may end before its reply is here.
+            announced.extend(self._expect(job_ids))
+
+        try:
+            results = await self._enqueue(submissions, channel=self._waiter.channel, expect=expect)
+        except StoreError:
+            self._drop(announced)
+            raise
+        for result, code in results:
+            if isinstance(result, IdempotencyConflict):
+                self._drop([result.job_id])
+            elif isinstance(result, str) and code is Accepted.ENDED:
+                self._note(result)
+        return [result for result, _ in results]
+
+    async def add(self, job_ids: Sequence[str]) -> None:
+        """Watch jobs submitted elsewhere; unknown ids are never delivered and not waited for."""
+        new = self._expect(job_ids)
+        self._drop(await self._waiter.register(new))
+
+    async def next_batch(self, *, timeout_s: float) -> list[Job]:
+        """Jobs that ended since the last call; waits for the first one, at most `timeout_s`.
+
+        Raises:
+            StoreUnavailable: The outcomes could not be read; call again, nothing is lost.
+        """
+        if not self._ended:
+            self._has_some.clear()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._has_some.wait()
+            except TimeoutError:
+                return []
+        batch = self._ended[:READ_BATCH]
+        jobs = await self._jobs.read(batch)
+        del self._ended[: len(batch)]
+        self._pending.difference_update(batch)
+        return [job for job in jobs if job is not None]
+
+    async def __aiter__(self) -> AsyncIterator[Job]:
+        """Yield jobs until none is pending."""
+        while self._pending:
+            for job in await self.next_batch(timeout_s=60.0):
+                yield job
+
+    def _expect(self, job_ids: Sequence[str]) -> list[str]:
+        """Expect those not pending yet; returns them."""
+        new = [job_id for job_id in dict.fromkeys(job_ids) if job_id not in self._pending]
+        self._pending.update(new)
+        for job_id in new:
+            self._waiter.expect(job_id, self._note)
+        return new
+
+    def _drop(self, job_ids: Iterable[str]) -> None:
+        for job_id in job_ids:
+            self._waiter.drop(job_id, self._note)
+            self._pending.discard(job_id)
+
+    def _note(self, job_id: str) -> None:
+        self._waiter.drop(job_id, self._note)
+        self._ended.append(job_id)
+        self._has_some.set()
