@@ -1,0 +1,102 @@
+"""The heartbeat: renews the leases of running jobs and the worker's entry in RQ's registry.
+
+It has a thread and a connection of its own, so that a busy event loop does not cost leases. It watches the loop
+in turn: a worker whose loop is dead stops renewing, and others take its jobs over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+import redis
+
+from shared.errors import StoreError
+from shared.store.scripts import Arg, run_once
+from shared.store.workers import WorkerRecord
+from worker.engine import Engine
+
+log = logging.getLogger(__name__)
+
+CHUNK = 500
+"""Leases a script call: keeps one call under a millisecond of Redis."""
+
+STAMP_S = 1.0
+"""How often the event loop shows that it is alive."""
+
+
+class Heartbeat:
+    """Renews everything a worker holds, every `renew_s`.
+
+    Args:
+        client: Synchronous client, used by this thread only.
+        with_flags: Whether the server knows script flags.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        record: WorkerRecord,
+        client: redis.Redis,
+        *,
+        with_flags: bool,
+        lease_s: float,
+        renew_s: float,
+    ) -> None:
+        self._engine = engine
+        self._record = record
+        self._client = client
+        self._with_flags = with_flags
+        self._lease_s = lease_s
+        self._renew_s = renew_s
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._loop = asyncio.get_running_loop()
+        self._loop_alive_at = time.monotonic()
+
+    async def run(self) -> None:
+        """Beat until cancelled; then leave the registry."""
+        self._thread.start()
+        try:
+            while True:
+                self._loop_alive_at = time.monotonic()
+                await asyncio.sleep(STAMP_S)
+        finally:
+            self._stopping.set()
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self._beat()
+            if self._stopping.wait(self._renew_s):
+                break
+        try:
+            self._record.bury()
+        except StoreError as exc:
+            log.warning("leaving the registry failed, its entry will expire: %s", exc)
+
+    def _beat(self) -> None:
+        silent_s = time.monotonic() - self._loop_alive_at
+        if silent_s > 2 * self._lease_s:
+            log.error("the event loop has been stuck for %.0f s: leases are left to others", silent_s)
+            return
+        try:
+            members = self._engine.members()
+            for start in range(0, len(members), CHUNK):
+                self._extend(members[start : start + CHUNK])
+            self._record.beat(in_flight=len(members), is_draining=self._engine.is_draining)
+        except StoreError as exc:
+            log.warning("heartbeat missed: %s", exc)
+
+    def _extend(self, members: Sequence[str]) -> None:
+        args: list[Arg] = [int(self._lease_s * 1000), *members]
+        reply = [
+            word.decode()
+            for word in run_once(self._client, "extend_leases", args, with_flags=self._with_flags)
+        ]
+        lost = list(zip(reply[::2], reply[1::2], strict=True))
+        if lost:
+            self._loop.call_soon_threadsafe(self._engine.lost, lost)

@@ -1,0 +1,34 @@
+"""The janitor: trims registries of what ended long ago, now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+
+from shared.errors import StoreError
+from shared.store.connect import Store
+from shared.store.hygiene import trim_registries
+
+log = logging.getLogger(__name__)
+
+INTERVAL_S = 60.0
+
+
+class Janitor:
+    """Keeps RQ's registries from growing; finalize trims the busiest one itself."""
+
+    def __init__(self, store: Store, queues: Sequence[str], *, failure_ttl_s: int) -> None:
+        self._store = store
+        self._queues = queues
+        self._failure_ttl_s = failure_ttl_s
+
+    async def run(self) -> None:
+        """Clean for ever."""
+        while True:
+            try:
+                await trim_registries(self._store, self._queues, failure_ttl_s=self._failure_ttl_s)
+            except StoreError as exc:
+                log.warning("cleaning waits for Redis: %s", exc)
+            await asyncio.sleep(INTERVAL_S * random.uniform(0.7, 1.3))

@@ -1,0 +1,212 @@
+"""One worker process: everything that runs beside the engine, started and stopped in the right order.
+
+Stop order matters: the heartbeat goes last, because draining calls still need their leases (dramatiq learned
+the same: workers stop before what keeps them alive).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import secrets
+import signal
+import socket
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shared.job import Lane
+from shared.providers import Provider, ProviderRegistry
+from shared.routing import Router
+from shared.settings import Settings
+from shared.store import keys
+from shared.store.connect import Store, sync_client
+from shared.store.grants import GrantStore, QueueKeeper
+from shared.store.signals import Signals
+from shared.store.workers import WorkerRecord
+from shared.version import VERSION
+from worker.commands import dispatch
+from worker.engine import Engine
+from worker.heartbeat import Heartbeat
+from worker.janitor import Janitor
+from worker.promoter import Promoter
+from worker.rescuer import Rescuer
+from worker.upstream import Upstream, open_upstream
+from worker.verdict import RetryPolicy
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one process is to do.
+
+    Attributes:
+        redis_url: Where the store is.
+        providers: Whose queues to serve.
+        concurrency: Jobs in flight.
+        is_burst: End when nothing is queued, due or in flight.
+        follows_parent: Drain when the process that started this one is gone.
+    """
+
+    redis_url: str
+    providers: Mapping[str, Provider]
+    concurrency: int
+    is_burst: bool = False
+    follows_parent: bool = False
+
+
+class WorkerProcess:
+    """Builds the parts, runs them, and takes the stop signals."""
+
+    def __init__(self, plan: Plan, settings: Settings, registry: ProviderRegistry) -> None:
+        self._plan = plan
+        self._settings = settings
+        self._router = Router.from_settings(settings, registry)
+        self._queues = [f"{name}.{lane}" for name in plan.providers for lane in Lane]
+        self._name = f"chatq-{socket.gethostname().partition('.')[0]}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._background: list[asyncio.Task[None]] = []
+        self._stops = 0
+
+    async def run(self) -> None:
+        """Work until told to stop, or until a burst has nothing left.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached at start.
+            StoreUnsuitable: The server would lose jobs.
+        """
+        _raise_file_limit()
+        store = await Store.open(self._plan.redis_url, self._settings.redis)
+        for warning in store.server.warnings:
+            log.warning("%s", warning)
+        upstreams = {
+            name: open_upstream(provider, max_answer_bytes=self._settings.jobs.max_answer_bytes)
+            for name, provider in self._plan.providers.items()
+        }
+        try:
+            await self._serve(store, upstreams)
+        finally:
+            for upstream in upstreams.values():
+                await upstream.close()
+            await store.close()
+
+    async def _serve(self, store: Store, upstreams: Mapping[str, Upstream]) -> None:
+        jobs, worker = self._settings.jobs, self._settings.worker
+        max_events = self._settings.telemetry.stream_maxlen if self._settings.telemetry.enabled else 0
+        keeper = QueueKeeper(
+            store, queues=self._queues, max_attempts=jobs.max_attempts, max_events=max_events
+        )
+        promoter = Promoter(keeper, poll_s=worker.poll_s)
+        grants = GrantStore(
+            store,
+            worker=self._name,
+            lease_s=worker.lease_s,
+            max_data_bytes=jobs.max_body_bytes + 1024,  # RQ's list around the request
+            mirror=self._settings.rq.mirror,
+            lanes={lane: getattr(self._settings.lanes, lane.value) for lane in Lane},
+            max_events=max_events,
+        )
+        engine = Engine(
+            grants,
+            self._router,
+            upstreams,
+            RetryPolicy(
+                jobs.max_attempts, jobs.backoff_base_s, jobs.backoff_max_s, jobs.max_rate_limit_waits
+            ),
+            concurrency=self._plan.concurrency,
+            claim_batch=worker.claim_batch,
+            poll_s=worker.poll_s,
+            flush_s=worker.flush_ms / 1000,
+            flush_batch=worker.flush_batch,
+            max_bytes=jobs.max_body_bytes,
+            on_delay=promoter.parked,
+        )
+        signals = self._signals(store, engine)
+        heartbeat_client = sync_client(self._plan.redis_url, self._settings.redis)
+        heartbeat = Heartbeat(
+            engine,
+            WorkerRecord(heartbeat_client, name=self._name, queues=self._queues, version=VERSION),
+            heartbeat_client,
+            with_flags=store.server.has_script_flags,
+            lease_s=worker.lease_s,
+            renew_s=worker.renew_s,
+        )
+        self._take_signals(engine)
+        beating = asyncio.create_task(heartbeat.run(), name="heartbeat")
+        try:
+            await signals.start()
+            self._start("promoter", promoter.run())
+            self._start("rescuer", Rescuer(keeper).run())
+            self._start("janitor", Janitor(store, self._queues, failure_ttl_s=jobs.failure_ttl_s).run())
+            if self._plan.follows_parent:
+                self._start("parent-watch", self._follow_parent(engine))
+            log.info(
+                "worker %s serves %s with %d slots", self._name, ", ".join(upstreams), self._plan.concurrency
+            )
+            await engine.run(is_finished=keeper.is_empty if self._plan.is_burst else None)
+        finally:
+            for task in self._background:
+                task.cancel()
+            await asyncio.gather(*self._background, return_exceptions=True)
+            await signals.stop()
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
+            heartbeat_client.close()
+        log.info("worker %s is done", self._name)
+
+    def _start(self, name: str, role: Coroutine[Any, Any, None]) -> None:
+        """Run a background role; one that ends by an error takes the process down, loudly."""
+        task = asyncio.create_task(role, name=name)
+        task.add_done_callback(_die_with)
+        self._background.append(task)
+
+    def _signals(self, store: Store, engine: Engine) -> Signals:
+        commands = keys.worker_commands(self._name)
+        served = frozenset(self._queues)
+
+        def on_message(channel: str, data: bytes) -> None:
+            if channel == commands:
+                dispatch(data, shutdown=lambda: self._stop(engine), stop_job=engine.stop_job)
+            elif data.decode(errors="replace") in served:
+                engine.wake()
+
+        return Signals(store, [keys.WAKE, commands], on_message=on_message, on_gap=engine.wake)
+
+    def _take_signals(self, engine: Engine) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, engine)
+
+    def _stop(self, engine: Engine) -> None:
+        """First time: stop claiming and drain up to the grace period. Second time: give back now."""
+        self._stops += 1
+        if self._stops > 1:
+            log.warning("asked again: giving back %d jobs", engine.in_flight)
+            engine.give_back_all()
+            return
+        grace_s = self._settings.worker.grace_s
+        log.info("asked to stop: draining %d jobs for up to %.0f s", engine.in_flight, grace_s)
+        engine.drain()
+        asyncio.get_running_loop().call_later(grace_s, engine.give_back_all)
+
+    async def _follow_parent(self, engine: Engine) -> None:
+        parent = os.getppid()
+        while os.getppid() == parent:
+            await asyncio.sleep(0.5)
+        log.info("the process that started this worker is gone")
+        self._stop(engine)
+        await asyncio.Event().wait()
+
+
+def _die_with(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("%s ended: %r; stopping the worker", task.get_name(), error)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _raise_file_limit() -> None:
+    """A call in flight is a socket: take all the file descriptors the system grants."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,100 @@
+"""Settling: outcomes and releases go to the store in groups.
+
+Group commit: whatever ended while the previous group was on its way goes in the next one; under load a group
+also waits `flush_s` for company, alone it goes at once. An answer is kept until the store has it, however long
+that takes: the call is never repeated because settling failed. A grant keeps its lease and its slot until then,
+so the memory is bounded by the worker's concurrency.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from shared.errors import StoreError, StoreFull, StoreUnavailable
+from shared.store.grants import Grant, GrantStore, Outcome, Release
+
+log = logging.getLogger(__name__)
+
+Send = Callable[..., Awaitable[list[str]]]
+
+RETRY_S = 5.0
+"""How long one try to settle may take before it is logged and made again."""
+
+
+class Settler:
+    """Collects what ended and flushes it.
+
+    Args:
+        flush_s: How long a group waits for company while the worker is busy.
+        flush_batch: Largest group.
+        on_settled: Told each grant the store has dealt with, and how (ok, stale, revoked …).
+    """
+
+    def __init__(
+        self,
+        store: GrantStore,
+        *,
+        flush_s: float,
+        flush_batch: int,
+        on_settled: Callable[[Grant, str], None],
+    ) -> None:
+        self._store = store
+        self._flush_s = flush_s
+        self._flush_batch = flush_batch
+        self._on_settled = on_settled
+        self._outcomes: list[Outcome] = []
+        self._releases: list[Release] = []
+        self._has_some = asyncio.Event()
+        self._last_group = 0
+
+    def finish(self, outcome: Outcome) -> None:
+        """Take an outcome to store."""
+        self._outcomes.append(outcome)
+        self._has_some.set()
+
+    def give_back(self, release: Release) -> None:
+        """Take a grant to give back."""
+        self._releases.append(release)
+        self._has_some.set()
+
+    async def run(self) -> None:
+        """Flush for ever; cancel it only when nothing is left to settle."""
+        while True:
+            await self._has_some.wait()
+            if self._last_group > 2 and len(self._outcomes) < self._flush_batch:
+                await asyncio.sleep(self._flush_s)
+            self._has_some.clear()
+            outcomes, self._outcomes = self._outcomes, []
+            releases, self._releases = self._releases, []
+            self._last_group = len(outcomes) + len(releases)
+            for start in range(0, len(outcomes), self._flush_batch):
+                group = outcomes[start : start + self._flush_batch]
+                await self._until_done(self._store.finalize, group)
+            for start in range(0, len(releases), self._flush_batch):
+                await self._until_done(self._store.release, releases[start : start + self._flush_batch])
+
+    async def _until_done(self, send: Send, group: Sequence[Outcome | Release]) -> None:
+        while True:
+            try:
+                codes = await send(group, retry_s=RETRY_S)
+            except (StoreUnavailable, StoreFull) as exc:
+                log.warning("settling %d jobs waits for Redis: %s", len(group), exc)
+                await asyncio.sleep(0.2)
+            except StoreError as exc:
+                await self._refused(send, group, exc)
+                return
+            else:
+                for item, code in zip(group, codes, strict=True):
+                    self._on_settled(item.grant, code)
+                return
+
+    async def _refused(self, send: Send, group: Sequence[Outcome | Release], exc: StoreError) -> None:
+        """Redis refuses the group for good: one broken key must not hold up its neighbours."""
+        if len(group) > 1:
+            for index in range(len(group)):
+                await self._until_done(send, group[index : index + 1])
+            return
+        log.error("job %s cannot be settled: %s", group[0].grant.job_id, exc)
+        self._on_settled(group[0].grant, "refused")

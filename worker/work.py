@@ -1,0 +1,91 @@
+"""Work: a granted job, opened and checked. Redis content is untrusted, so this is an edge like the producer's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from shared.chat import ChatRequest, parse_request
+from shared.errors import ChatqError, InvalidRequest
+from shared.job import Candidate
+from shared.routing import Router
+from shared.store import rq_layout
+from shared.store.grants import Grant
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One job, ready to be sent."""
+
+    request: ChatRequest
+    candidate: Candidate
+    requested_model: str
+    client: str | None
+    source: str | None
+
+    def headers(self, grant: Grant) -> dict[str, str]:
+        """Labels for the upstream's log: which job, which attempt, on whose behalf."""
+        labels = {"X-Chatq-Job": grant.job_id, "X-Chatq-Attempt": str(grant.attempts)}
+        if self.source:
+            labels["X-Source"] = self.source
+        return labels
+
+
+class CorruptJob(ChatqError):
+    """What stands in Redis under this id cannot be a chat job; the message says why."""
+
+    code = "corrupt_job"
+
+
+def open_work(grant: Grant, router: Router, *, max_bytes: int) -> Work:
+    """Decode and validate a grant's payload.
+
+    A job enqueued with plain RQ carries no routing: it is routed here, and must route to its queue's provider.
+
+    Raises:
+        CorruptJob: Not a call of chatq's function, too large, or on the wrong queue.
+        InvalidRequest: The chat request in it is wrong.
+        ProviderNotFound: Its model routes to a provider that is not registered.
+    """
+    try:
+        request = parse_request(rq_layout.decode_call(grant.data, max_bytes=max_bytes))
+        info = orjson.loads(grant.info) if grant.info else {}
+    except ValueError as exc:
+        raise CorruptJob(str(exc)) from None
+    if not isinstance(info, dict):
+        raise CorruptJob("cq_info is not a JSON object")
+    provider = grant.queue.rpartition(".")[0]
+    candidate = _candidate(info, request, router)
+    if candidate.provider != provider:
+        raise CorruptJob(f"the job routes to {candidate.provider!r} but waited in queue {grant.queue!r}")
+    source = info.get("source")
+    return Work(
+        request=request,
+        candidate=candidate,
+        requested_model=request.model,
+        client=info.get("client"),
+        source=check_label(source, field="source") if source is not None else None,
+    )
+
+
+def _candidate(info: dict[str, Any], request: ChatRequest, router: Router) -> Candidate:
+    match info.get("candidates"):
+        case [[str(provider), str(model)], *_]:
+            return Candidate(provider, model)
+        case None:
+            return router.resolve(request.model).candidates[0]
+        case _:
+            raise CorruptJob("cq_info.candidates is not a list of [provider, model]")
+
+
+def check_label(value: Any, *, field: str) -> str:
+    """A label that may go into an HTTP header: printable ASCII, at most 128 characters.
+
+    Raises:
+        InvalidRequest: It is something else.
+    """
+    if isinstance(value, str) and 0 < len(value) <= 128 and value.isascii() and value.isprintable():
+        return value
+    raise InvalidRequest(f"{field}: must be 1 to 128 printable ASCII characters", field=field)
