@@ -1,0 +1,86 @@
+"""Fixtures for everyone: private Redis servers (every kind this machine has), settings, a producer, workers.
+
+The servers are the ones the product itself may meet: the embedded extra's, and newer ones found on PATH. A suite
+without any server fails; it does not skip.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from producer import Producer
+from shared.providers import ProviderRegistry
+from shared.settings import Settings, load_settings
+from shared.store.connect import Store
+from tests.support import KEYS, SERVERS, RedisServer, provider_env
+
+
+@pytest.fixture(scope="session", params=sorted(SERVERS), ids=str)
+def any_redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """One server of each version; for what depends on the server."""
+    yield from _running(SERVERS[request.param])
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One server, the newest; for what does not depend on its version."""
+    yield from _running(SERVERS[max(SERVERS)])
+
+
+def _running(binary: str) -> Iterator[RedisServer]:
+    with tempfile.TemporaryDirectory(prefix="chatq-test-") as folder:
+        server = RedisServer(binary, Path(folder))
+        server.start()
+        yield server
+        server.kill()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """URL of an empty server."""
+    with redis_server.client() as client:
+        client.flushall()
+    return redis_server.url
+
+
+MakeSettings = Callable[..., Settings]
+
+
+@pytest.fixture
+def make_settings(redis_url: str, tmp_path: Path) -> MakeSettings:
+    """Settings on the test server, with every built-in provider at a given base URL; more as env pairs."""
+
+    def make(upstream_url: str = "http://127.0.0.1:9", **env: str) -> Settings:
+        return load_settings(
+            env={"HOME": str(tmp_path), **provider_env(upstream_url), "CHATQ_REDIS_URL": redis_url, **env}
+        )
+
+    return make
+
+
+@pytest.fixture
+def settings(make_settings: MakeSettings) -> Settings:
+    """Settings whose upstreams nobody answers at."""
+    return make_settings()
+
+
+@pytest.fixture
+def registry(settings: Settings) -> ProviderRegistry:
+    return ProviderRegistry.from_settings(settings, env=KEYS)
+
+
+@pytest.fixture
+async def store(settings: Settings) -> AsyncIterator[Store]:
+    opened = await Store.open(settings.redis.url, settings.redis)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def producer(settings: Settings, registry: ProviderRegistry) -> AsyncIterator[Producer]:
+    async with Producer.open(settings, registry=registry) as opened:
+        yield opened

