@@ -16,7 +16,7 @@ from producer import Producer
 from shared.providers import ProviderRegistry
 from shared.settings import Settings, load_settings
 from shared.store.connect import Store
-from tests.support import KEYS, SERVERS, RedisServer, provider_env
+from tests.support import KEYS, SERVERS, RedisServer, keys_without_end, provider_env
 
 
 @pytest.fixture(scope="session", params=sorted(SERVERS), ids=str)
@@ -40,11 +40,23 @@ def _running(binary: str) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def redis_url(redis_server: RedisServer) -> str:
-    """URL of an empty server."""
-    with redis_server.client() as client:
+def redis_url(redis_server: RedisServer) -> Iterator[str]:
+    """URL of an empty server; the test fails if it leaves a key that would stay for ever."""
+    yield from _clean_url(redis_server)
+
+
+@pytest.fixture
+def any_redis_url(any_redis_server: RedisServer) -> Iterator[str]:
+    """The same on each version of server."""
+    yield from _clean_url(any_redis_server)
+
+
+def _clean_url(server: RedisServer) -> Iterator[str]:
+    with server.client() as client:
         client.flushall()
-    return redis_server.url
+    yield server.url
+    with server.client() as client:
+        assert keys_without_end(client) == []
 
 
 MakeSettings = Callable[..., Settings]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import subprocess
 import time
@@ -64,6 +65,24 @@ class RedisServer:
 
     def client(self) -> redis.Redis:
         return redis.Redis(unix_socket_path=str(self.socket), decode_responses=True, protocol=2)
+
+
+PERMANENT = re.compile(
+    r"rq:(queues|workers)$|rq:workers:|rq:(queue|wip|finished|failed|scheduled|canceled):"
+    r"|chatq:(totals|events|leases)$|chatq:lanes:"
+)
+"""The keys that may live for ever (shared/store/keys.py); queues and registries hold live entries only."""
+
+
+def keys_without_end(client: redis.Redis) -> list[str]:
+    """Keys that neither expire, nor are permanent, nor belong to an unfinished job."""
+    return [
+        key
+        for key in client.scan_iter(count=1000)
+        if client.ttl(key) == -1
+        and not PERMANENT.match(key)
+        and not (key.startswith("rq:job:") and client.hget(key, "status") in ("queued", "started", "scheduled"))
+    ]
 
 
 def provider_env(upstream_url: str) -> dict[str, str]:

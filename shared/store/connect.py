@@ -14,7 +14,7 @@ import redis.asyncio.retry
 import redis.asyncio.sentinel
 import redis.sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.retry import Retry
 
 from shared.errors import ConfigError, StoreUnsuitable
@@ -68,7 +68,7 @@ class Store:
         """
         client = async_client(url, settings)
         try:
-            server = _judge(await client.info())
+            server = await _inspect(client)
         except RedisError as exc:
             await client.aclose()
             raise translate(exc) from exc
@@ -156,6 +156,16 @@ def _masked(url: str) -> str:
     """The URL without its password."""
     password = urlsplit(url).password if "@" in url else None
     return url.replace(f":{password}@", ":***@") if password else url
+
+
+async def _inspect(client: redis.asyncio.Redis) -> Server:
+    """What the server says of itself; one that may not be asked (ACL, fakeredis) is treated as the oldest."""
+    try:
+        return _judge(await client.info())
+    except ResponseError as exc:
+        if not isinstance(exc, NoPermissionError) and "unknown command" not in str(exc):
+            raise
+        return Server(OLDEST_SERVER, ("Redis does not answer INFO: its eviction policy cannot be checked",))
 
 
 def _judge(info: dict[str, Any]) -> Server:

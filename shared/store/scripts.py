@@ -67,6 +67,12 @@ def load(name: str, *, with_flags: bool) -> Script:
     return Script(name, whole, hashlib.sha1(whole.encode(), usedforsecurity=False).hexdigest())
 
 
+def script_names() -> list[str]:
+    """All scripts, without the common library."""
+    entries = (files("shared.store") / "lua").iterdir()
+    return sorted(entry.name.removesuffix(".lua") for entry in entries if entry.name != "lib.lua")
+
+
 def translate(exc: RedisError) -> StoreError:
     """Redis's exception as ours; the message says what to do."""
     text = str(exc)

@@ -22,7 +22,10 @@ local function mirror(id, token, job, kind, value)
   redis.call('XADD', 'rq:results:' .. id, 'MAXLEN', '~', '10', '*', 'type', ok and '1' or '2',
     'worker_name', job.worker or '', ok and 'return_value' or 'exc_string', value, 'execution_id', token)
   redis.call('EXPIRE', 'rq:results:' .. id, ttl)
-  redis.call('HINCRBY', 'rq:worker:' .. (job.worker or ''), ok and 'successful_job_count' or 'failed_job_count', 1)
+  local worker = 'rq:worker:' .. (job.worker or '')
+  if redis.call('EXISTS', worker) == 1 then
+    redis.call('HINCRBY', worker, ok and 'successful_job_count' or 'failed_job_count', 1)
+  end
 end
 
 local function settle(id, token, kind, value, full_value)

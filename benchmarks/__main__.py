@@ -1,0 +1,122 @@
+"""`python -m benchmarks`: run the measurements, print the table, store it in benchmarks/results.md."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+from benchmarks import edges, throughput
+from benchmarks.lab import CORES, Lab
+
+Row = tuple[str, str, str]
+
+RESULTS = Path(__file__).with_name("results.md")
+
+
+def measure_a(quick: bool) -> list[Row]:
+    """One worker process against a bare loop and stock RQ."""
+    jobs = 5_000 if quick else 20_000
+    r = throughput.compare(jobs=jobs, stock_jobs=jobs // 20, rounds=1 if quick else 3)
+    rounds = " / ".join(f"{n:,.0f}" for n in r.chatq)
+    return [
+        ("bare aiohttp + uvloop loop, 100 in flight", f"{sorted(r.bare)[len(r.bare) // 2]:,.0f} calls/s", ""),
+        ("stock rq SimpleWorker", f"{sorted(r.stock)[len(r.stock) // 2]:,.0f} jobs/s", ""),
+        (f"(a) chatq, zero latency, {jobs:,} preloaded, 100 in flight", f"{rounds} jobs/s", ""),
+        ("(a) against the bare loop", f"{r.of_bare:.0%}", "≥ 33 %, goal 45 %"),
+        ("(a) against stock rq", f"{r.times_stock:.1f} ×", "≥ 8 ×"),
+    ]
+
+
+def measure_b(quick: bool) -> list[Row]:
+    """1 s upstream, 1,000 in flight."""
+    r = throughput.slow_upstream(latency_s=1.0, in_flight=1_000, jobs=5_000 if quick else 20_000)
+    return _slow_rows("(b) 1 s upstream, 1,000 in flight", r, "≥ 90 %")
+
+
+def measure_c(quick: bool) -> list[Row]:
+    """10 s upstream, 10,000 in flight."""
+    r = throughput.slow_upstream(latency_s=10.0, in_flight=10_000, jobs=20_000 if quick else 50_000)
+    rows = _slow_rows("(c) 10 s upstream, 10,000 in flight", r, "≥ 90 %")
+    return [*rows, ("(c) worker's peak RSS", f"{r.rss_mb:.0f} MB", "≤ 400 MB")]
+
+
+def _slow_rows(title: str, r: throughput.Slow, aim: str) -> list[Row]:
+    value = f"{r.jobs_per_s:,.0f} jobs/s = {r.jobs_per_s / r.ideal:.1%} of ideal, {r.cpu_share:.0%} CPU"
+    return [(title, value, aim)]
+
+
+def measure_d(quick: bool) -> list[Row]:
+    """Submitting in bulk."""
+    rates = [edges.submit_rate(jobs=10_000 if quick else 50_000) for _ in range(1 if quick else 3)]
+    return [("(d) submit_many", f"{sorted(rates)[len(rates) // 2]:,.0f} jobs/s", "≥ 20,000")]
+
+
+def measure_e(quick: bool) -> list[Row]:
+    """Latency of an idle system."""
+    submit, finish = edges.idle_latency(jobs=110 if quick else 510)
+    return [
+        (f"(e) idle: {what}", f"p50 {r.p50:.1f} ms, p99 {r.p99:.1f} ms", "p50 ≤ 3 ms, p99 ≤ 15 ms")
+        for what, r in (("submit → upstream call", submit), ("answer → waiter", finish))
+    ]
+
+
+def measure_f(quick: bool) -> list[Row]:
+    """Memory in Redis."""
+    queued, finished = edges.bytes_per_job(jobs=2_000 if quick else 10_000)
+    return [
+        ("(f) Redis bytes per queued job (1 kB request)", f"{queued:,.0f}", ""),
+        ("(f) Redis bytes per finished job (0.7 kB answer)", f"{finished:,.0f}", ""),
+    ]
+
+
+MEASUREMENTS = {
+    "a": measure_a,
+    "b": measure_b,
+    "c": measure_c,
+    "d": measure_d,
+    "e": measure_e,
+    "f": measure_f,
+}
+
+
+@click.command()
+@click.option("--only", default="abcdef", help="Letters of the measurements to run.")
+@click.option("--quick", is_flag=True, help="Small numbers, to see that it works; nothing is stored.")
+def main(only: str, quick: bool) -> None:
+    """Run the measurements (about four minutes) and print a table."""
+    rows: list[Row] = []
+    for letter in only:
+        click.echo(f"measuring ({letter}) …", err=True)
+        rows += MEASUREMENTS[letter](quick)
+    table = "\n".join(
+        ["| what | measured | aim |", "|---|---:|---:|", *(f"| {' | '.join(r)} |" for r in rows)]
+    )
+    click.echo(table)
+    if not quick and set(only) == set(MEASUREMENTS):
+        RESULTS.write_text(f"# Benchmark results\n\n{_circumstances()}\n\n{table}\n")
+        click.echo(f"stored in {RESULTS}", err=True)
+
+
+def _circumstances() -> str:
+    """What the figures belong to: commit, machine, versions."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    with Lab() as lab:
+        server = lab.redis.info("server")["redis_version"]
+    packages = ", ".join(f"{name} {version(name)}" for name in ("redis", "rq", "httpx", "aiohttp", "uvloop"))
+    return (
+        f"`make bench` on {datetime.now(UTC):%Y-%m-%d}, commit {commit.stdout.strip()}, {len(CORES)} cores "
+        f"({platform.machine()}), Python {platform.python_version()}, Redis server {server}, {packages}.\n"
+        "Worker on one core; Redis (AOF everysec), upstream simulator and driver on the other. "
+        "Compare ratios: machines differ, and runs vary by 10-30 %."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""The laboratory: a Redis, an upstream and workers, each on its core, on loopback, gone at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import orjson
+import redis
+
+from shared.chat import ChatRequest, parse_request
+from shared.providers import ProviderRegistry
+from shared.settings import Settings, load_settings
+from shared.store.embedded import EmbeddedServer
+
+CORES = sorted(os.sched_getaffinity(0))
+WORKER_CORE, OTHER_CORE = CORES[0], CORES[-1]
+"""The worker under test has a core to itself; Redis, the upstream and the driver share the other."""
+
+PROVIDER = "bench"
+
+PROMPT = "Summarise the following support ticket in one sentence, name the product and the mood. " * 10
+"""Makes the request body about 1 kB."""
+
+
+def request(number: int = 0) -> ChatRequest:
+    """One chat request of about 1 kB."""
+    messages = [
+        {"role": "system", "content": "You are a terse assistant."},
+        {"role": "user", "content": f"#{number} {PROMPT}"},
+    ]
+    return parse_request(
+        {"model": f"{PROVIDER}/small", "messages": messages, "max_tokens": 60, "temperature": 0}
+    )
+
+
+class Lab:
+    """Starts and stops the processes of one measurement. A context manager."""
+
+    def __init__(self, *, latency_s: float = 0.0, env: Mapping[str, str] | None = None) -> None:
+        self._stack = ExitStack()
+        self._latency_s = latency_s
+        self._extra = dict(env or {})
+
+    def __enter__(self) -> Lab:
+        os.sched_setaffinity(0, {OTHER_CORE})
+        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="chatq-bench-")))
+        server = self._stack.enter_context(EmbeddedServer(self.folder / "redis"))
+        self.redis_url = server.url
+        self.redis = redis.Redis(unix_socket_path=str(server.socket), decode_responses=True, protocol=2)
+        self._stack.callback(self.redis.close)
+        self.upstream = self._start_upstream()
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "CHATQ_REDIS_URL": server.url,
+            f"CHATQ_PROVIDERS__{PROVIDER.upper()}__WIRE": "openai",
+            f"CHATQ_PROVIDERS__{PROVIDER.upper()}__BASE_URL": f"{self.upstream}/v1",
+            "CHATQ_LOG__LEVEL": "warning",
+            **self._extra,
+        }
+        self.settings: Settings = load_settings(env=self.env)
+        self.registry = ProviderRegistry.from_settings(self.settings, env=self.env)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def _start_upstream(self) -> str:
+        ready = self.folder / "upstream.url"
+        command = [
+            "-m",
+            "simulator",
+            "--port",
+            "0",
+            "--ready-file",
+            str(ready),
+            "--latency",
+            str(self._latency_s),
+        ]
+        self.spawn(command, core=OTHER_CORE, env=dict(os.environ))
+        give_up_at = time.monotonic() + 20
+        while not ready.exists():
+            if time.monotonic() > give_up_at:
+                raise TimeoutError("the simulator did not start")
+            time.sleep(0.02)
+        return ready.read_text().strip()
+
+    def spawn(
+        self, arguments: Sequence[str], *, core: int, env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """A Python process on one core, ended with the laboratory."""
+        process = subprocess.Popen([sys.executable, *arguments], env=dict(env or self.env))
+        os.sched_setaffinity(process.pid, {core})
+        self._stack.callback(_end, process)
+        return process
+
+    def worker(self, *, concurrency: int) -> subprocess.Popen[bytes]:
+        """A worker on its core, once it is registered and listening."""
+        process = self.spawn(
+            ["-m", "worker", "--providers", PROVIDER, "--concurrency", str(concurrency)], core=WORKER_CORE
+        )
+        give_up_at = time.monotonic() + 20
+        while not self.redis.scard("rq:workers"):
+            if time.monotonic() > give_up_at or process.poll() is not None:
+                raise TimeoutError("the worker did not start")
+            time.sleep(0.01)
+        return process
+
+    def hold(self) -> None:
+        """Keep workers from claiming, with RQ's own switch."""
+        self.redis.set("rq:suspended", 1)
+
+    def let_go(self) -> None:
+        """Let them claim, and say so."""
+        self.redis.delete("rq:suspended")
+        self.redis.publish("chatq:wake", f"{PROVIDER}.batch")
+
+    async def until_completed(self, count: int, *, timeout_s: float) -> float:
+        """Seconds from now until so many more jobs have completed; counts results, not signals.
+
+        Raises:
+            RuntimeError: Any job ended otherwise.
+        """
+        started = time.perf_counter()
+        async with asyncio.timeout(timeout_s):
+            while True:
+                totals = {k: int(v) for k, v in self.redis.hgetall("chatq:totals").items()}
+                if failed := {k: n for k, n in totals.items() if k in ("failed", "expired", "stale", "gone")}:
+                    raise RuntimeError(f"jobs were lost on the way: {failed}")
+                if totals.get("completed", 0) >= count:
+                    return time.perf_counter() - started
+                await asyncio.sleep(0.01)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def body() -> bytes:
+    """The request as it goes over the wire, for the loops without chatq."""
+    return orjson.dumps({**request().body(), "model": "small", "stream": False})
