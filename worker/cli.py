@@ -19,9 +19,9 @@ from worker.process import Plan, WorkerProcess
 from worker.supervisor import Supervisor
 
 try:
-    from uvloop import new_event_loop
-except ImportError:  # no uvloop for this platform: the standard loop does the same, slower
-    from asyncio import new_event_loop
+    import uvloop
+except ImportError:  # none for this platform: the standard loop does the same, slower
+    uvloop = None  # type: ignore[assignment]
 
 
 @click.command()
@@ -66,7 +66,7 @@ def worker(
         plan = Plan(url, served, concurrency or settings.worker.concurrency, burst, follow_parent)
         count = processes or settings.worker.processes
         if count == 1:
-            with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
                 runner.run(WorkerProcess(plan, settings, registry).run())
         else:
             ctx.exit(Supervisor(_child_command(plan), count=count, env=_child_env(settings, url)).run())

@@ -21,7 +21,7 @@ from shared.chat import NO_USAGE
 from shared.errors import ChatqError, StoreError, UpstreamError
 from shared.routing import Router
 from shared.store.grants import Grant, GrantStore, Outcome, OutcomeKind, Release
-from worker.events import Call, attempt_event, outcome_event
+from worker.events import attempt_event, outcome_event
 from worker.settle import Settler
 from worker.upstream import Upstream
 from worker.verdict import RetryPolicy, TryAgain, judge
@@ -240,20 +240,20 @@ class Engine:
                 running, work, _Internal(f"internal error: {type(exc).__name__}"), time.monotonic() - started
             )
         else:
-            call = Call(time.monotonic() - started, answer.usage)
+            duration_s = time.monotonic() - started
             self._settler.finish(
                 Outcome(
                     grant,
                     "completed",
                     orjson.dumps(answer.response),
-                    attempt_event(grant, work, call),
+                    attempt_event(grant, work, duration_s=duration_s, usage=answer.usage),
                     outcome_event(grant, work, "completed", None, answer.usage),
                 )
             )
 
     def _failed(self, running: Running, work: Work | None, error: ChatqError, duration_s: float) -> None:
         grant = running.grant
-        event = attempt_event(grant, work, Call(duration_s, error=error)) if work else b""
+        event = attempt_event(grant, work, duration_s=duration_s, error=error) if work else b""
         verdict = judge(
             error,
             self._policy,
@@ -296,7 +296,7 @@ class Engine:
         """The call was cancelled by us; what was sent may be billed and stays on the books."""
         grant, stop = running.grant, running.stop or "drained"
         error = UpstreamError(f"the call was dropped: {stop}", code=stop, maybe_billed=True)
-        event = attempt_event(grant, work, Call(duration_s, error=error)) if work else b""
+        event = attempt_event(grant, work, duration_s=duration_s, error=error) if work else b""
         if stop == "drained":
             self._settler.give_back(Release(grant, "drain", 0, True, b"", event))
         else:

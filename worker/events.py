@@ -5,8 +5,6 @@ Units are in the names; `null` means the provider did not say (an unknown cost i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import orjson
 
 from shared.chat import NO_USAGE, Usage
@@ -15,18 +13,10 @@ from shared.store.grants import Grant
 from worker.work import Work
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call as it went: measured by the worker."""
-
-    duration_s: float
-    usage: Usage = NO_USAGE
-    error: ChatqError | None = None
-
-
-def attempt_event(grant: Grant, work: Work, call: Call) -> bytes:
+def attempt_event(
+    grant: Grant, work: Work, *, duration_s: float, usage: Usage = NO_USAGE, error: ChatqError | None = None
+) -> bytes:
     """What one call did: where it went, how long it took, what it cost, why it failed."""
-    error = call.error
     upstream = error if isinstance(error, UpstreamError) else None
     return orjson.dumps(
         {
@@ -38,11 +28,11 @@ def attempt_event(grant: Grant, work: Work, call: Call) -> bytes:
             "provider": work.candidate.provider,
             "model": work.candidate.model,
             "attempt": grant.attempts,
-            "duration_s": round(call.duration_s, 6),
+            "duration_s": round(duration_s, 6),
             "error": error.code if error else None,
             "status": upstream.status if upstream else None if error else 200,
             "maybe_billed": upstream.maybe_billed if upstream else error is None,
-            **call.usage,
+            **usage,
         }
     )
 

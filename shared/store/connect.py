@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
+import hiredis
 import redis
 import redis.asyncio
 import redis.asyncio.retry
@@ -19,7 +20,7 @@ from redis.retry import Retry
 
 from shared.errors import ConfigError, StoreUnsuitable
 from shared.settings import RedisSettings
-from shared.store.scripts import ScriptRunner, translate
+from shared.store.scripts import Arg, ScriptRunner, translate
 
 OLDEST_SERVER = (6, 2)
 """LMOVE, LPOP with a count and ZMSCORE came with 6.2."""
@@ -100,9 +101,22 @@ def async_client(url: str, settings: RedisSettings, *, is_subscriber: bool = Fal
         return cast(redis.asyncio.Redis, sentinel.master_for(service, **options, **extra))
     _check_scheme(url)
     try:
-        return redis.asyncio.Redis.from_url(url, **options)
+        client = redis.asyncio.Redis.from_url(url, **options)
     except ValueError as exc:
         raise ConfigError(f"redis url {_masked(url)}: {exc}") from None
+    pool = client.connection_pool
+    pool.connection_class = type("PackedConnection", (_OneBuffer, pool.connection_class), {})
+    return client
+
+
+class _OneBuffer:
+    """A connection that packs each command in C into one buffer; redis-py's asyncio packs in Python, in pieces.
+
+    A group of outcomes is some 500 arguments and 100 kB: this halves the cost of settling.
+    """
+
+    def pack_command(self, *args: Arg) -> list[bytes]:
+        return [hiredis.pack_command(args)]
 
 
 def sync_client(url: str, settings: RedisSettings) -> redis.Redis:
