@@ -48,7 +48,7 @@ def worker(
     config_path: Path | None = getattr(ctx.obj, "config_path", None)
     settings = load_settings(config_path, env=os.environ)
     for warning in settings.warnings:
-        click.echo(f"chatq: {warning}", err=True)
+        click.echo(f"chatq: warning: {warning}", err=True)
     logging.basicConfig(
         level=settings.log.level.upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -61,7 +61,7 @@ def worker(
         if not url:
             server = stack.enter_context(EmbeddedServer(settings.redis.data_dir))
             for warning in server.warnings:
-                click.echo(f"chatq: {warning}", err=True)
+                click.echo(f"chatq: warning: {warning}", err=True)
             url = server.url
         plan = Plan(url, served, concurrency or settings.worker.concurrency, burst, follow_parent)
         count = processes or settings.worker.processes

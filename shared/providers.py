@@ -1,0 +1,150 @@
+"""Providers with their keys: which are registered, and why the others are not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from shared.errors import ProviderNotFound
+from shared.key_file import KeyFileError, is_readable_by_others, read_key
+from shared.settings import ProviderSettings, Settings, Wire, shown_headers
+
+NO_KEY_NEEDED = "none needed"
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One registered provider: all that an adapter needs to call it."""
+
+    name: str
+    wire: Wire
+    base_url: str
+    """Without a slash at the end."""
+    key: SecretStr | None = None
+    key_origin: str = NO_KEY_NEEDED
+    """Where the key came from: `env NAME`, `file PATH` or `none needed`; safe to print."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float = 180.0
+    connect_timeout_s: float = 10.0
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return (
+            f"Provider({self.name!r}, wire={self.wire!r}, base_url={self.base_url!r}, "
+            f"key_origin={self.key_origin!r}, headers={shown_headers(self.headers)})"
+        )
+
+
+class _NoKey(Exception):
+    """A provider stays off; the text says what to do about it."""
+
+
+class ProviderRegistry:
+    """The providers that can be called, and the reasons for those that cannot.
+
+    Attributes:
+        registered: Callable providers by name, in the order of the settings.
+        reasons: For each provider that is configured but off: what to do, in one line.
+        warnings: What is wrong with the keys of registered providers, one line each.
+    """
+
+    def __init__(
+        self,
+        registered: Mapping[str, Provider],
+        *,
+        reasons: Mapping[str, str] | None = None,
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        self.registered = dict(registered)
+        self.reasons = dict(reasons or {})
+        self.warnings = warnings
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, env: Mapping[str, str]) -> ProviderRegistry:
+        """Look up every configured provider's key: the environment first, then its key file."""
+        registered: dict[str, Provider] = {}
+        reasons: dict[str, str] = {}
+        warnings: list[str] = []
+        for name, spec in settings.providers.items():
+            if not spec.base_url:
+                reasons[name] = f"switched off by an empty base_url: set [providers.{name}] base_url"
+                continue
+            try:
+                key, origin = _find_key(spec, env)
+            except _NoKey as exc:
+                reasons[name] = str(exc)
+                continue
+            registered[name] = _provider(name, spec, key, origin)
+            if origin.startswith("file ") and is_readable_by_others(Path(spec.key_file)):
+                warnings.append(f"others than the owner can read {spec.key_file}: chmod 600 {spec.key_file}")
+        return cls(registered, reasons=reasons, warnings=tuple(warnings))
+
+    def is_known(self, name: str) -> bool:
+        """Whether a provider of this name is configured, registered or not."""
+        return name in self.registered or name in self.reasons
+
+    def get(self, name: str) -> Provider:
+        """Return a registered provider.
+
+        Raises:
+            ProviderNotFound: It is not registered; the message names the variable and the file to set.
+        """
+        provider = self.registered.get(name)
+        if provider is not None:
+            return provider
+        if name in self.reasons:
+            text = f"provider {name!r} is not registered; {self.reasons[name]}"
+        else:
+            known = ", ".join([*self.registered, *self.reasons])
+            text = f"no provider is called {name!r}: add [providers.{name}], or use one of {known}"
+        raise ProviderNotFound(text, provider=name)
+
+
+def _provider(name: str, spec: ProviderSettings, key: str | None, origin: str) -> Provider:
+    return Provider(
+        name=name,
+        wire=spec.wire,
+        base_url=spec.base_url,
+        key=SecretStr(key) if key else None,
+        key_origin=origin,
+        headers=spec.headers,
+        timeout_s=spec.timeout_s,
+        connect_timeout_s=spec.connect_timeout_s,
+        extra_body=spec.extra_body,
+    )
+
+
+def _find_key(spec: ProviderSettings, env: Mapping[str, str]) -> tuple[str | None, str]:
+    """Find the key and say where; (None, …) when the provider needs none."""
+    if not spec.key_env and not spec.key_file:
+        return None, NO_KEY_NEEDED
+    in_env = env.get(spec.key_env, "").strip() if spec.key_env else ""
+    if in_env:
+        return _sendable(in_env, f"the key in {spec.key_env}"), f"env {spec.key_env}"
+    if not spec.key_file:
+        raise _NoKey(f"no key: set {spec.key_env}")
+    try:
+        key = read_key(Path(spec.key_file), spec.key_env)
+    except FileNotFoundError:
+        raise _NoKey(_how_to_set(spec)) from None
+    except KeyFileError as exc:
+        raise _NoKey(f"{spec.key_file} {exc}; {_how_to_set(spec)}") from None
+    return _sendable(key, f"the key in {spec.key_file}"), f"file {spec.key_file}"
+
+
+def _how_to_set(spec: ProviderSettings) -> str:
+    if not spec.key_env:
+        return f"no key: put KEY=... into {spec.key_file}"
+    return f"no key: set {spec.key_env}, or put {spec.key_env}=... into {spec.key_file}"
+
+
+def _sendable(key: str, where: str) -> str:
+    """Refuse a key that HTTP cannot carry: it would fail every call, and a line break could add headers."""
+    if not re.fullmatch(r"[\x21-\x7e]+", key):
+        raise _NoKey(f"{where} has blanks or characters outside ASCII: check how it was copied")
+    return key

@@ -1,0 +1,85 @@
+"""Settings as a whole: every section, where they came from, and rules between sections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from shared.settings.provider import BUILTIN_PROVIDERS, ProviderName, ProviderSettings, builtin_providers
+from shared.settings.section import Section
+from shared.settings.sections import (
+    ApiSettings,
+    AuthSettings,
+    JobSettings,
+    LaneSettings,
+    LogSettings,
+    RedisSettings,
+    RoutingSettings,
+    RqSettings,
+    TelemetrySettings,
+    WorkerSettings,
+)
+from shared.settings.tiers import ModelSettings
+
+
+class Settings(Section):
+    """All settings. Built once per entry point by `load_settings` and passed down."""
+
+    providers: dict[ProviderName, ProviderSettings] = Field(default_factory=builtin_providers)
+    """Every configured provider by name, built-in ones first; `ProviderRegistry` knows which have a key."""
+
+    models: ModelSettings = ModelSettings()
+    routing: RoutingSettings = RoutingSettings()
+    redis: RedisSettings = Field(default_factory=RedisSettings)
+    jobs: JobSettings = JobSettings()
+    lanes: LaneSettings = LaneSettings()
+    worker: WorkerSettings = WorkerSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    rq: RqSettings = RqSettings()
+    auth: AuthSettings = AuthSettings()
+    log: LogSettings = LogSettings()
+    api: ApiSettings = ApiSettings()
+
+    source: Path | None = None
+    """The file that was read, or None when there was none."""
+
+    warnings: tuple[str, ...] = ()
+    """What the operator should hear about the file, one line each; entry points print them."""
+
+    @field_validator("providers", mode="before")
+    @classmethod
+    def _over_the_builtin_ones(cls, configured: Any) -> Any:
+        if not isinstance(configured, Mapping):
+            return configured
+        merged: dict[str, Any] = {name: dict(spec) for name, spec in BUILTIN_PROVIDERS.items()}
+        for name, entry in configured.items():
+            merged[name] = {**merged.get(name, {}), **entry} if isinstance(entry, Mapping) else entry
+        return merged
+
+    @model_validator(mode="after")
+    def _providers_exist(self) -> Self:
+        named = {
+            ("routing", "default_provider"): (self.routing.default_provider,),
+            ("worker", "providers"): self.worker.providers,
+        }
+        for path, names in named.items():
+            for name in names:
+                if name not in self.providers:
+                    known = ", ".join(self.providers)
+                    # The path tells which key to blame: this rule stands between two sections.
+                    raise PydanticCustomError(
+                        "unknown_provider",
+                        "names {name}, which is not in [providers]; allowed: {known}",
+                        {"name": repr(name), "known": known, "path": path},
+                    )
+        return self
+
+
+SECTIONS: tuple[str, ...] = tuple(
+    name for name in Settings.model_fields if name not in ("source", "warnings")
+)
+"""What a settings file may have at its top level."""

@@ -1,0 +1,183 @@
+"""Which providers are registered, where their keys came from, and what the others lack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.errors import ProviderNotFound
+from shared.providers import ProviderRegistry
+from shared.settings import Settings
+
+SECRET = "sk-seeded-secret-0123456789"
+
+
+def registry_of(env: Mapping[str, str] | None = None, **providers: dict[str, Any]) -> ProviderRegistry:
+    """A registry whose built-in providers have no key files, so that the machine's own do not count."""
+    without_files = {name: {"key_file": ""} for name in ("ollama_cloud", "openrouter", "opencode", "kimi")}
+    settings = Settings.model_validate({"providers": {**without_files, **providers}})
+    return ProviderRegistry.from_settings(settings, env=env or {})
+
+
+def key_of(registry: ProviderRegistry, name: str) -> str | None:
+    key = registry.get(name).key
+    return key.get_secret_value() if key else None
+
+
+def test_without_keys_only_local_ollama_is_on() -> None:
+    """A fresh machine reaches the provider that needs no key, and no other."""
+    registry = registry_of()
+    assert list(registry.registered) == ["ollama"]
+    assert list(registry.reasons) == ["ollama_cloud", "openrouter", "opencode", "kimi"]
+    assert registry.registered["ollama"].key_origin == "none needed"
+
+
+def test_registered_follow_the_order_of_settings() -> None:
+    """Listings are stable: built-in first, then the operator's."""
+    registry = registry_of({"KIMI_API_KEY": "k", "OPENROUTER_API_KEY": "o"}, lab={"base_url": "http://lab"})
+    assert list(registry.registered) == ["ollama", "openrouter", "kimi", "lab"]
+
+
+def test_key_in_environment_wins_over_file(tmp_path: Path) -> None:
+    """Environment, then file; an empty variable is no key."""
+    file = tmp_path / "o.env"
+    file.write_text("OPENROUTER_API_KEY=from-file")
+    openrouter = {"key_file": str(file)}
+    by_env = registry_of({"OPENROUTER_API_KEY": "from-env"}, openrouter=openrouter)
+    by_file = registry_of({"OPENROUTER_API_KEY": ""}, openrouter=openrouter)
+    assert (key_of(by_env, "openrouter"), by_env.get("openrouter").key_origin) == (
+        "from-env",
+        "env OPENROUTER_API_KEY",
+    )
+    assert (key_of(by_file, "openrouter"), by_file.get("openrouter").key_origin) == (
+        "from-file",
+        f"file {file}",
+    )
+
+
+def test_blanks_around_a_key_are_dropped() -> None:
+    """A line break copied along with the key does no harm."""
+    assert key_of(registry_of({"KIMI_API_KEY": f" {SECRET}\n"}), "kimi") == SECRET
+
+
+@pytest.mark.parametrize("key", ["two words", "line\nbreak", "schlüssel"])
+def test_key_that_http_cannot_carry_is_refused(key: str) -> None:
+    """It would fail every call, or smuggle in a header."""
+    registry = registry_of({"KIMI_API_KEY": key})
+    assert registry.reasons["kimi"] == (
+        "the key in KIMI_API_KEY has blanks or characters outside ASCII: check how it was copied"
+    )
+
+
+def test_custom_provider_without_key_names_needs_none() -> None:
+    """A server of one's own often asks for no key."""
+    provider = registry_of(lab={"base_url": "http://lab/v1", "extra_body": {"top_k": 1}}).get("lab")
+    assert provider.key is None
+    assert (provider.wire, provider.base_url, provider.extra_body) == (
+        "openai",
+        "http://lab/v1",
+        {"top_k": 1},
+    )
+
+
+def test_custom_provider_with_key_name_needs_one() -> None:
+    """Naming a variable says that a key is needed."""
+    registry = registry_of(lab={"base_url": "http://lab", "key_env": "LAB_KEY"})
+    assert registry.reasons["lab"] == "no key: set LAB_KEY"
+
+
+def test_empty_base_url_switches_off() -> None:
+    """Also where a key is there."""
+    registry = registry_of({"KIMI_API_KEY": "k"}, ollama={"base_url": ""}, kimi={"base_url": ""})
+    assert list(registry.registered) == []
+    assert registry.reasons["ollama"] == "switched off by an empty base_url: set [providers.ollama] base_url"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "no key: set KIMI_API_KEY, or put KIMI_API_KEY=... into {file}"),
+        (
+            SECRET,
+            "{file} line 1 is not KEY=value; no key: set KIMI_API_KEY, or put KIMI_API_KEY=... into {file}",
+        ),
+        (
+            f"A={SECRET}\nB=2",
+            "{file} has 2 keys, none called KIMI_API_KEY; "
+            "no key: set KIMI_API_KEY, or put KIMI_API_KEY=... into {file}",
+        ),
+        (
+            "KIMI_API_KEY='two words'",
+            "the key in {file} has blanks or characters outside ASCII: check how it was copied",
+        ),
+    ],
+)
+def test_unusable_key_file_keeps_provider_off(tmp_path: Path, content: str | None, reason: str) -> None:
+    """The reason says what to do and never shows the file's contents."""
+    file = tmp_path / "kimi.env"
+    if content is not None:
+        file.write_text(content)
+    registry = registry_of(kimi={"key_file": str(file)})
+    assert registry.reasons["kimi"] == reason.format(file=file)
+
+
+def test_key_file_without_variable_name_is_enough(tmp_path: Path) -> None:
+    """A custom provider may have its key in a file only."""
+    file = tmp_path / "lab.env"
+    lab = {"base_url": "http://lab", "key_file": str(file)}
+    assert registry_of(lab=lab).reasons["lab"] == f"no key: put KEY=... into {file}"
+    file.write_text("KEY=k")
+    assert key_of(registry_of(lab=lab), "lab") == "k"
+
+
+def test_key_file_open_to_others_warns(tmp_path: Path) -> None:
+    """The provider works; the operator hears of it."""
+    file = tmp_path / "kimi.env"
+    file.write_text("KIMI_API_KEY=k")
+    file.chmod(0o644)
+    registry = registry_of(kimi={"key_file": str(file)})
+    assert registry.warnings == (f"others than the owner can read {file}: chmod 600 {file}",)
+    file.chmod(0o600)
+    assert registry_of(kimi={"key_file": str(file)}).warnings == ()
+
+
+def test_unregistered_provider_says_what_to_set() -> None:
+    """The error is one line that names variable and file."""
+    settings = Settings.model_validate({"providers": {"kimi": {"key_file": "/nonexistent/kimi.env"}}})
+    registry = ProviderRegistry.from_settings(settings, env={})
+    with pytest.raises(ProviderNotFound) as caught:
+        registry.get("kimi")
+    assert caught.value.provider == "kimi"
+    assert str(caught.value) == (
+        "provider 'kimi' is not registered; no key: set KIMI_API_KEY, "
+        "or put KIMI_API_KEY=... into /nonexistent/kimi.env"
+    )
+
+
+def test_unknown_provider_lists_the_known() -> None:
+    """A name that is not configured at all is told apart from one without a key."""
+    registry = registry_of()
+    assert registry.is_known("kimi") and not registry.is_known("nope")
+    with pytest.raises(ProviderNotFound) as caught:
+        registry.get("nope")
+    assert str(caught.value) == (
+        "no provider is called 'nope': add [providers.nope], "
+        "or use one of ollama, ollama_cloud, openrouter, opencode, kimi"
+    )
+
+
+def test_provider_repr_shows_no_secret() -> None:
+    """Neither key nor credential headers; the extra body not at all."""
+    lab = {
+        "base_url": "http://lab",
+        "key_env": "LAB_KEY",
+        "headers": {"Authorization": SECRET, "X-Title": "shown"},
+        "extra_body": {"api_key": SECRET},
+    }
+    provider = registry_of({"LAB_KEY": SECRET}, lab=lab).get("lab")
+    assert SECRET not in repr(provider)
+    assert "shown" in repr(provider)
+    assert "env LAB_KEY" in repr(provider)

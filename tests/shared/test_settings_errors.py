@@ -1,0 +1,188 @@
+"""Every kind of bad settings file is refused in one line: file, key, what is allowed, and no secret."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import pytest
+
+from shared.errors import ConfigError
+from shared.settings import load_settings
+
+SECRET = "sk-seeded-secret-0123456789"
+WORKER_KEYS = (
+    "concurrency, processes, providers, grace_s, lease_s, renew_s, claim_batch, flush_ms, flush_batch, poll_s"
+)
+PROVIDER_KEYS = "wire, base_url, key_env, key_file, headers, timeout_s, connect_timeout_s, extra_body"
+SECTIONS = "providers, models, routing, redis, jobs, lanes, worker, telemetry, rq, auth, log, api"
+PROVIDERS = "ollama, ollama_cloud, openrouter, opencode, kimi"
+ADDRESS = "must be an http:// or https:// address, or empty to switch the provider off"
+NO_CREDENTIALS = "must have no user, password, query or fragment; use key_env, key_file or headers"
+
+BAD_FILES = [
+    # unknown sections and keys
+    ("[wroker]", f"[wroker] is not a known section (did you mean 'worker'?); allowed: {SECTIONS}"),
+    ("loose = 1", f"[loose] is not a known section; allowed: {SECTIONS}"),
+    ('source = "x"', f"[source] is not a known section; allowed: {SECTIONS}"),
+    (
+        "[worker]\nconcurency = 5",
+        f"worker.concurency is not a known key (did you mean 'concurrency'?); allowed: {WORKER_KEYS}",
+    ),
+    (
+        f'[providers.x]\napi_key = "{SECRET}"',
+        f"providers.x.api_key is not a known key; allowed: {PROVIDER_KEYS}",
+    ),
+    ("[providers.a.b]", f"providers.a.b is not a known key; allowed: {PROVIDER_KEYS}"),
+    # out of range
+    ("[worker]\nconcurrency = 0", "worker.concurrency is 0; allowed: a whole number from 1 to 20000"),
+    ("[worker]\nconcurrency = 20001", "worker.concurrency is 20001; allowed: a whole number from 1 to 20000"),
+    ("[worker]\nprocesses = 65", "worker.processes is 65; allowed: a whole number from 1 to 64"),
+    ("[worker]\npoll_s = nan", "worker.poll_s is nan; allowed: a number from 0.01 to 60"),
+    ("[worker]\npoll_s = inf", "worker.poll_s is inf; allowed: a number from 0.01 to 60"),
+    ("[lanes]\nbatch = 0", "lanes.batch is 0; allowed: a whole number from 1 to 1000"),
+    ("[jobs]\nmax_attempts = 21", "jobs.max_attempts is 21; allowed: a whole number from 1 to 20"),
+    ("[providers.x]\ntimeout_s = 0", "providers.x.timeout_s is 0; allowed: a number from 0.01 to 86400"),
+    ('[log]\nlevel = "INFO"', 'log.level is \'INFO\'; allowed: "debug" or "info" or "warning" or "error"'),
+    ('[rq]\nmirror = "all"', 'rq.mirror is \'all\'; allowed: "light" or "full"'),
+    (
+        '[providers.x]\nwire = "opnai"',
+        'providers.x.wire is \'opnai\'; allowed: "openai" or "ollama" or "ollama_generate"',
+    ),
+    # wrong types, nothing converted
+    ('[worker]\nconcurrency = "5"', "worker.concurrency is a text; allowed: a whole number from 1 to 20000"),
+    ("[worker]\nconcurrency = true", "worker.concurrency is true; allowed: a whole number from 1 to 20000"),
+    ("[worker]\nconcurrency = 5.5", "worker.concurrency is 5.5; allowed: a whole number from 1 to 20000"),
+    ("[worker]\ngrace_s = 2026-01-01", "worker.grace_s is a date or time; allowed: a number from 0 to 3600"),
+    ("worker = 5", "[worker] is 5; allowed: a table"),
+    ("providers = 5", "[providers] is 5; allowed: a table"),
+    ("redis = []", "[redis] is a list; allowed: a table"),
+    ("[providers]\nollama = 5", "providers.ollama is 5; allowed: a table"),
+    ('[worker]\nproviders = "a"', 'worker.providers is a text; allowed: a list of texts, like ["a", "b"]'),
+    (
+        "[worker]\nproviders = [1]",
+        'worker.providers has an entry that is a whole number; allowed: a list of texts, like ["a", "b"]',
+    ),
+    ("[redis]\ndata_dir = 5", 'redis.data_dir is a whole number; allowed: a text, like "x"'),
+    ("[auth]\ntoken = 98765", 'auth.token is a whole number; allowed: a text, like "x"'),
+    ('[telemetry]\nenabled = "yes"', "telemetry.enabled is a text; allowed: true or false"),
+    (
+        "[providers.x]\nextra_body = [1]",
+        'providers.x.extra_body is a list; allowed: a table, like { a = "b" }',
+    ),
+    (
+        "[providers.x]\nheaders = { A = 98765 }",
+        'providers.x.headers has an entry that is a whole number; allowed: a table, like { a = "b" }',
+    ),
+    # addresses, names and headers
+    ('[providers.x]\nbase_url = "ftp://x"', f"providers.x.base_url {ADDRESS}"),
+    ('[providers.x]\nbase_url = "localhost:1"', f"providers.x.base_url {ADDRESS}"),
+    ('[providers.x]\nbase_url = "http://x:99999"', f"providers.x.base_url {ADDRESS}"),
+    ('[providers.x]\nbase_url = "http://[::1"', f"providers.x.base_url {ADDRESS}"),
+    ('[providers.x]\nbase_url = "http://x y"', f"providers.x.base_url {ADDRESS}"),
+    (f'[providers.x]\nbase_url = "http://u:{SECRET}@x"', f"providers.x.base_url {NO_CREDENTIALS}"),
+    (f'[providers.x]\nbase_url = "http://x?key={SECRET}"', f"providers.x.base_url {NO_CREDENTIALS}"),
+    (
+        f'[providers.x]\nkey_env = "{SECRET}"',
+        "providers.x.key_env must be the name of an environment variable (letters, digits, _), not the key itself",
+    ),
+    (
+        f'[providers.x]\nheaders = {{ "A b" = "{SECRET}" }}',
+        "providers.x.headers has a header that HTTP does not allow: 'A b'; use printable ASCII",
+    ),
+    (
+        f'[providers.x]\nheaders = {{ A = "{SECRET}\\r\\nB: c" }}',
+        "providers.x.headers has a header that HTTP does not allow: 'A'; use printable ASCII",
+    ),
+    ('[providers."a.b"]', "[providers] 'a.b' is not a provider name; allowed: a-z, 0-9, _ and -, up to 64"),
+    ('[providers."a/b"]', "[providers] 'a/b' is not a provider name; allowed: a-z, 0-9, _ and -, up to 64"),
+    ('[providers."a:b"]', "[providers] 'a:b' is not a provider name; allowed: a-z, 0-9, _ and -, up to 64"),
+    (
+        f'[redis]\nurl = "http://:{SECRET}@x"',
+        "redis.url must be a redis://, rediss://, unix:// or Sentinel address, or empty",
+    ),
+    (
+        '[auth]\nallowed_ips = ["here"]',
+        'auth.allowed_ips must be IP addresses or networks, like "127.0.0.1" or "10.0.0.0/8"',
+    ),
+    ('[api]\nbind = "here"', 'api.bind must be an address and a port, like "127.0.0.1:3220" or "[::1]:3220"'),
+    (
+        '[api]\nbind = "a:99999"',
+        'api.bind must be an address and a port, like "127.0.0.1:3220" or "[::1]:3220"',
+    ),
+    # models
+    ('[models]\na = ""', "models.a is empty; allowed: a model name, 1 to 256 characters"),
+    ("[models]\na = 5", "models.a is a whole number; allowed: a model name, 1 to 256 characters"),
+    (f'[models]\na = "{"x" * 257}"', "models.a is too long; allowed: a model name, 1 to 256 characters"),
+    ('[models]\na = "b"\nb = "a"', "[models] tiers name each other in a circle: a -> b -> a"),
+    # rules over several keys
+    (
+        "[worker]\nrenew_s = 15",
+        "[worker] renew_s (15) must be less than half of lease_s (30): one lost renewal must not cost the lease",
+    ),
+    ("[jobs]\nbackoff_base_s = 60", "[jobs] backoff_base_s (60) must not be over backoff_max_s (30)"),
+    (
+        '[routing]\ndefault_provider = "x"',
+        f"routing.default_provider names 'x', which is not in [providers]; allowed: {PROVIDERS}",
+    ),
+    (
+        '[worker]\nproviders = ["olama"]',
+        f"worker.providers names 'olama', which is not in [providers]; allowed: {PROVIDERS}",
+    ),
+]
+
+
+def refusal(path: Path) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path, env={})
+    return caught.value
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_FILES, ids=[text for text, _ in BAD_FILES])
+def test_bad_file_is_refused_in_words(tmp_path: Path, text: str, message: str) -> None:
+    """File, key and what is allowed, exactly."""
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    assert str(refusal(path)) == f"{path}: {message}"
+
+
+@pytest.mark.parametrize("text", [text for text, _ in BAD_FILES if SECRET in text or "98765" in text])
+def test_refusal_never_quotes_a_secret(tmp_path: Path, text: str) -> None:
+    """Neither the message nor the whole traceback with its chained errors shows what stood there."""
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    shown = "".join(traceback.format_exception(refusal(path)))
+    assert SECRET not in shown
+    assert "98765" not in shown
+
+
+def test_broken_toml_names_line_and_column(tmp_path: Path) -> None:
+    """Syntax errors say where."""
+    path = tmp_path / "bad.toml"
+    path.write_text(f'[auth]\ntoken = "{SECRET}\n')
+    error = refusal(path)
+    assert str(error).startswith(f"{path} is not valid TOML: ")
+    assert "line 2" in str(error)
+    assert SECRET not in "".join(traceback.format_exception(error))
+
+
+def test_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    """Bytes that are not UTF-8 are not guessed at."""
+    path = tmp_path / "bad.toml"
+    path.write_bytes(b"\xff\xfe[\x00")
+    assert str(refusal(path)) == f"{path} is not UTF-8 text; save it as UTF-8"
+
+
+def test_folder_in_place_of_file_is_refused(tmp_path: Path) -> None:
+    """What cannot be read is an error, since it exists."""
+    assert str(refusal(tmp_path)) == f"{tmp_path} cannot be read: Is a directory"
+
+
+def test_many_problems_fit_into_one_line(tmp_path: Path) -> None:
+    """All problems are reported at once, five in words and the rest counted."""
+    path = tmp_path / "bad.toml"
+    path.write_text("[worker]\n" + "".join(f"k{number} = 1\n" for number in range(8)))
+    message = str(refusal(path))
+    assert message.count("is not a known key") == 5
+    assert message.endswith("(and 3 more)")
+    assert "\n" not in message
