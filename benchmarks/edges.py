@@ -58,8 +58,8 @@ async def _latencies(lab: Lab, jobs: int) -> tuple[Latency, Latency]:
             await asyncio.sleep(0.005)
     log = httpx.get(f"{lab.upstream}/_sim/log", timeout=30).text
     calls = {row["job"]: row for row in map(orjson.loads, log.splitlines())}
-    submit = [calls[job_id]["arrival"] - at for job_id, at in sent.items()]
-    finish = [at - calls[job_id]["end"] for job_id, at in told.items()]
+    submit = [calls[job_id]["arrived_at"] - at for job_id, at in sent.items()]
+    finish = [at - calls[job_id]["ended_at"] for job_id, at in told.items()]
     return _percentiles(submit[10:]), _percentiles(finish[10:])
 
 

@@ -12,6 +12,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 
+from shared.background import end_tasks
 from shared.errors import StoreError
 from shared.store import keys
 from shared.store.connect import Store
@@ -33,6 +34,7 @@ class Waiter:
         self.channel = keys.waiter_channel(secrets.token_hex(8))
         self._jobs = jobs
         self._waiting: dict[str, list[Ended]] = {}
+        self._in_store: set[str] = set()
         self._check_all = asyncio.Event()
         self._signals = Signals(store, [self.channel], on_message=self._told, on_gap=self._check_all.set)
         self._start_lock = asyncio.Lock()
@@ -48,14 +50,13 @@ class Waiter:
     async def stop(self) -> None:
         """Unsubscribe; callbacks not called by now never will be."""
         if self._poller is not None:
-            self._poller.cancel()
-            await asyncio.gather(self._poller, return_exceptions=True)
+            await end_tasks(self._poller)
             await self._signals.stop()
 
     def expect(self, job_id: str, ended: Ended) -> None:
         """Have `ended` called once, in the loop, when the job ends.
 
-        The store must know this waiter's channel: by the enqueue, or by `register`.
+        The store must know this waiter's channel: by an enqueue, told by `enqueued`, or by `register`.
         """
         self._waiting.setdefault(job_id, []).append(ended)
 
@@ -66,6 +67,11 @@ class Waiter:
             callbacks.remove(ended)
         if not callbacks:
             self._waiting.pop(job_id, None)
+            self._in_store.discard(job_id)
+
+    def enqueued(self, job_ids: Iterable[str]) -> None:
+        """These jobs are in the store, with this waiter's channel: from now on the slow poll looks after them."""
+        self._in_store.update(job_id for job_id in job_ids if job_id in self._waiting)
 
     async def register(self, job_ids: Sequence[str]) -> list[str]:
         """Put this waiter's channel on jobs; those that have ended already are told at once.
@@ -77,6 +83,7 @@ class Waiter:
             StoreUnavailable: No answer from Redis.
         """
         codes = await self._jobs.watch(job_ids, channel=self.channel)
+        self.enqueued(job_id for job_id, code in zip(job_ids, codes, strict=True) if code == 0)
         self._ended(job_id for job_id, code in zip(job_ids, codes, strict=True) if code == 2)
         return [job_id for job_id, code in zip(job_ids, codes, strict=True) if code == -1]
 
@@ -85,6 +92,7 @@ class Waiter:
 
     def _ended(self, job_ids: Iterable[str]) -> None:
         for job_id in job_ids:
+            self._in_store.discard(job_id)
             for ended in self._waiting.pop(job_id, ()):
                 ended(job_id)
 
@@ -94,10 +102,10 @@ class Waiter:
                 async with asyncio.timeout(SLOW_POLL_S):
                     await self._check_all.wait()
             except TimeoutError:
-                log.debug("slow poll of %d jobs", len(self._waiting))
+                log.debug("slow poll of %d jobs", len(self._in_store))
             self._check_all.clear()
             try:
                 # A job that is gone ended too: whoever waits reads it and sees.
-                self._ended(await self.register(list(self._waiting)))
+                self._ended(await self.register(list(self._in_store)))
             except StoreError as exc:
                 log.warning("waiting goes on without Redis: %s", exc)

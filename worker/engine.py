@@ -17,6 +17,7 @@ from typing import Literal
 
 import orjson
 
+from shared.background import end_tasks
 from shared.chat import NO_USAGE
 from shared.errors import ChatqError, StoreError, UpstreamError
 from shared.routing import Router
@@ -165,7 +166,7 @@ class Engine:
                 self._room.clear()
                 await self._room.wait()
         finally:
-            settling.cancel()
+            await end_tasks(settling)
 
     # -- claim ------------------------------------------------------------------------------------
 

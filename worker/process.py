@@ -17,6 +17,7 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from shared.background import end_tasks
 from shared.job import Lane
 from shared.providers import Provider, ProviderRegistry
 from shared.routing import Router
@@ -147,12 +148,9 @@ class WorkerProcess:
             )
             await engine.run(is_finished=keeper.is_empty if self._plan.is_burst else None)
         finally:
-            for task in self._background:
-                task.cancel()
-            await asyncio.gather(*self._background, return_exceptions=True)
+            await end_tasks(*self._background)
             await signals.stop()
-            beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
+            await end_tasks(beating)
             heartbeat_client.close()
         log.info("worker %s is done", self._name)
 

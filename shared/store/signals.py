@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from redis.exceptions import RedisError
 
+from shared.background import end_tasks
 from shared.store.connect import Store
 
 LISTEN_S = 15.0
@@ -51,8 +52,7 @@ class Signals:
     async def stop(self) -> None:
         """End the subscription."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks(self._task)
 
     async def _listen(self) -> None:
         while True:
