@@ -63,8 +63,12 @@ def load(name: str, *, with_flags: bool) -> Script:
     if shebang is None:
         raise StoreError(f"lua/{name}.lua does not start with #!lua")
     body = (folder / "lib.lua").read_text() + text[shebang.end() :]
-    whole = (shebang.group() if with_flags else "") + body
-    return Script(name, whole, hashlib.sha1(whole.encode(), usedforsecurity=False).hexdigest())
+    return make(name, (shebang.group() if with_flags else "") + body)
+
+
+def make(name: str, text: str) -> Script:
+    """A script of this text."""
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 def script_names() -> list[str]:

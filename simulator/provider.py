@@ -1,0 +1,198 @@
+"""The stand-in's decision about one chat call: refuse it, answer it, spoil it, and when."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from simulator.answer import compose, count_tokens
+from simulator.calllog import CallLog, CallRecord
+from simulator.config import SimulatorConfig
+from simulator.dice import Dice
+from simulator.digest import text_digest
+from simulator.faults import AT_ONCE, WITH_ANSWER, Directive, Fault, choose_fault, directive_in
+from simulator.framing import Request
+from simulator.limits import Limiter, retry_after
+from simulator.reply import Admitted, Reply, faulty_reply, good_reply, refusal_reply
+from simulator.stats import Stats
+from simulator.wire import ChatCall, RefusedCall, Timing, Wire
+
+_MAX_DIGESTS = 1_000_000
+"""How many distinct requests are told apart before the oldest is forgotten; about 150 bytes each."""
+_CLIENT_LEFT = 499
+"""nginx's number, also Ollama's, for a client that gave up."""
+_NO_DIRECTIVE = Directive()
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request on its way to a reply."""
+
+    build: Callable[[], Reply]
+    """Makes the reply; called once, when the delay is over."""
+    delay_s: float = 0.0
+    record: CallRecord | None = None
+    """None for anything but a chat call."""
+    holds_slot: bool = False
+    """It was admitted and counts as in flight."""
+
+
+class Provider:
+    """All state that calls share: limits, dice, log and counts. Used from one event loop."""
+
+    def __init__(self, config: SimulatorConfig) -> None:
+        self.log = CallLog(config.log_ring, config.log_path)
+        self.stats = Stats()
+        self._limiter = Limiter()
+        self._occurrences: dict[str, int] = {}
+        self.configure(config)
+
+    def configure(self, config: SimulatorConfig) -> None:
+        """Take new settings; calls under way keep the delay and fault they were given."""
+        self.config = config
+        self._dice = Dice(config.seed)
+        self._bearer = b"Bearer " + config.key.get_secret_value().encode() if config.key else None
+        self._models = frozenset(config.models) if config.models is not None else None
+        self._limiter.set(
+            rpm=config.rpm, tpm=config.tpm, concurrency=config.concurrency, now_s=time.monotonic()
+        )
+
+    def reset(self) -> None:
+        """Forget records, counts and earlier calls, and fill the limits; settings and running calls stay."""
+        self.log.clear()
+        self.stats = Stats()
+        self.stats.admitted(self._limiter.in_flight)
+        self._occurrences.clear()
+        self._limiter.refill(time.monotonic())
+
+    def snapshot(self) -> dict[str, object]:
+        """The counts as JSON."""
+        return self.stats.snapshot(self._limiter.in_flight)
+
+    def has_key(self, request: Request) -> bool:
+        """Whether the request carries the Bearer key, if one is asked for."""
+        return self._bearer is None or request.headers.get(b"authorization") == self._bearer
+
+    def open(self, wire: Wire, request: Request, path: str) -> Exchange:
+        """Decide what happens to a chat call. Every exchange must be closed."""
+        record = _new_record(wire, request, path)
+        try:
+            return self._admit(wire, request, record)
+        except RefusedCall as refused:
+            build = functools.partial(refusal_reply, refused.refusal, is_keep_alive=request.is_keep_alive)
+            return Exchange(build, record=record)
+
+    def close(self, exchange: Exchange, *, sent_bytes: int, is_client_gone: bool) -> None:
+        """Give the slot back, and record and count the call."""
+        record = exchange.record
+        if record is None:
+            return
+        if exchange.holds_slot:
+            self._limiter.release()
+        if is_client_gone and record.status is None:
+            record.status = _CLIENT_LEFT
+        record.sent_bytes = sent_bytes
+        record.ended_at = time.time()
+        self.log.append(record)
+        self.stats.ended(record)
+
+    def _admit(self, wire: Wire, request: Request, record: CallRecord) -> Exchange:
+        """The gates in a provider's order: key, request, model, limits; then fault and latency."""
+        if not self.has_key(request):
+            raise RefusedCall(wire.bad_key())
+        call = wire.parse(request.body)
+        record.model = call.model
+        directive = self._known(wire, call)
+        record.digest = digest = text_digest(call.model, call.system, call.prompt)
+        record.prompt_tokens = prompt_tokens = count_tokens(call.system, call.prompt)
+        answer = compose(digest, call.cap_tokens, self.config.output_tokens, self._dice)
+        headers = self._charge(wire, call.model, prompt_tokens + answer.tokens)
+        fault, delay_s = self._fate(digest, directive)
+        record.fault = fault.value if fault is not None else None
+        if fault is None or fault in WITH_ANSWER:
+            record.output_tokens = answer.tokens
+        admitted = Admitted(wire, call, answer, prompt_tokens, headers, request.is_keep_alive, fault)
+        return Exchange(functools.partial(self._reply, admitted, record), delay_s, record, holds_slot=True)
+
+    def _known(self, wire: Wire, call: ChatCall) -> Directive:
+        """What the model's name forces."""
+        try:
+            directive = directive_in(call.model)
+        except ValueError as exc:
+            raise RefusedCall(wire.invalid(str(exc))) from None
+        if directive is not None:
+            return directive
+        if self._models is not None and call.model not in self._models:
+            raise RefusedCall(wire.unknown_model(call.model))
+        return _NO_DIRECTIVE
+
+    def _charge(self, wire: Wire, model: str, tokens: int) -> bytes:
+        """Admit the call to the limits; the header lines that tell what is left of them."""
+        now_s = time.monotonic()
+        shortage = self._limiter.admit(tokens, now_s)
+        headers = self._limiter.headers(now_s)
+        if shortage is None:
+            self.stats.admitted(self._limiter.in_flight)
+            return headers
+        refusal = wire.short(model, shortage)
+        refusal.headers = headers
+        # Ollama's own 503 states no wait, and no wait makes a call fit that is larger than the limit.
+        if refusal.status == 429 and shortage.wait_s is not None:
+            refusal.headers += retry_after(shortage.wait_s)
+        raise RefusedCall(refusal)
+
+    def _fate(self, digest: str, directive: Directive) -> tuple[Fault | None, float]:
+        """The call's fault and its delay in seconds."""
+        config = self.config
+        occurrence = self._count(digest)
+        latency_draw, fault_draw = 0.0, 0.0
+        if config.faults or config.latency.is_random:
+            latency_draw, fault_draw = self._dice.roll(digest, occurrence)
+        if directive.fault is not None:
+            fault = directive.strikes(occurrence)
+        elif config.fault_first is not None and occurrence >= config.fault_first:
+            fault = None
+        else:
+            fault = choose_fault(config.faults, fault_draw)
+        if fault in AT_ONCE:
+            return fault, 0.0
+        return fault, config.latency.at(latency_draw) if directive.latency_s is None else directive.latency_s
+
+    def _count(self, digest: str) -> int:
+        """How many earlier calls of this request were admitted; counts this one."""
+        occurrence = self._occurrences.get(digest, 0)
+        if not occurrence and len(self._occurrences) >= _MAX_DIGESTS:
+            del self._occurrences[next(iter(self._occurrences))]
+        self._occurrences[digest] = occurrence + 1
+        return occurrence
+
+    def _reply(self, admitted: Admitted, record: CallRecord) -> Reply:
+        now = time.time()
+        timing = Timing(now, now - record.arrived_at)
+        if admitted.fault is None:
+            return good_reply(admitted, timing)
+        return faulty_reply(
+            admitted,
+            admitted.fault,
+            timing,
+            retry_after_s=self.config.retry_after_s,
+            oversize_bytes=self.config.oversize_bytes,
+        )
+
+
+def _new_record(wire: Wire, request: Request, path: str) -> CallRecord:
+    headers = request.headers
+    return CallRecord(
+        time.time(),
+        wire.name,
+        path,
+        _text(headers.get(b"x-chatq-job")),
+        _text(headers.get(b"x-chatq-attempt")),
+        _text(headers.get(b"x-source")),
+    )
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")

@@ -1,0 +1,1 @@
+"""Chaos: workers and Redis die at every step; every job still ends once."""

@@ -1,0 +1,224 @@
+"""Each fault as a client sees it, asked for by the model's name."""
+
+from __future__ import annotations
+
+import httpx
+import orjson
+import pytest
+
+from simulator import Fault, request_digest
+from simulator.faults import choose_fault, directive_in
+from tests.simulator.calls import PATHS, WIRES, answer_text, body, chat, error_text
+from tests.simulator.conftest import StartSimulator
+from tests.support import wait_until
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize(
+    ("fault", "status"), [("429", 429), ("429-bare", 429), ("500", 500), ("503", 503), ("bad-key", 401)]
+)
+async def test_status_fault_has_wire_error(
+    start: StartSimulator, client: httpx.AsyncClient, wire: str, fault: str, status: int
+) -> None:
+    """The status comes with an error in the wire's shape, and the log names the fault."""
+    simulator = await start()
+    response = await chat(client, simulator.url, wire, model=f"sim-fault-{fault}")
+    assert response.status_code == status
+    assert error_text(wire, response)
+    record = simulator.calls[0]
+    assert (record.status, record.fault, record.output_tokens) == (status, fault, 0)
+
+
+async def test_429_states_wait_unless_bare(start: StartSimulator, client: httpx.AsyncClient) -> None:
+    """Retry-After is the configured one, or absent."""
+    url = (await start(retry_after_s=2.5)).url
+    stated = await chat(client, url, "openai", model="sim-fault-429")
+    bare = await chat(client, url, "openai", model="sim-fault-429-bare")
+    assert stated.headers["retry-after"] == "2.5"
+    assert "retry-after" not in bare.headers
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("fault", ["reset", "reset-mid"])
+async def test_reset_breaks_connection(
+    start: StartSimulator, client: httpx.AsyncClient, wire: str, fault: str
+) -> None:
+    """The client sees a reset; the status is recorded only if it was sent."""
+    simulator = await start()
+    with pytest.raises(httpx.ReadError):
+        await chat(client, simulator.url, wire, model=f"sim-fault-{fault}")
+    assert simulator.calls[0].status == (None if fault == "reset" else 200)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_reset_mid_sends_half_the_body_first(
+    start: StartSimulator, client: httpx.AsyncClient, wire: str
+) -> None:
+    """Some of the body arrives before the reset."""
+    simulator = await start()
+    received = b""
+    with pytest.raises(httpx.ReadError):
+        async with client.stream(
+            "POST", simulator.url + PATHS[wire], json=body(wire, "sim-fault-reset-mid")
+        ) as response:
+            async for piece in response.aiter_raw():
+                received += piece
+    assert 0 < len(received) < int(response.headers["content-length"])
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_truncate_ends_before_announced_length(
+    start: StartSimulator, client: httpx.AsyncClient, wire: str, is_stream: bool
+) -> None:
+    """The connection closes cleanly in the middle of the body."""
+    simulator = await start()
+    with pytest.raises(httpx.RemoteProtocolError, match=r"complete message body|incomplete chunked"):
+        await chat(client, simulator.url, wire, model="sim-fault-truncate", stream=is_stream)
+    assert simulator.calls[0].output_tokens > 0
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("fault", ["malformed", "html", "empty"])
+async def test_spoiled_body_is_200_without_json(
+    start: StartSimulator, client: httpx.AsyncClient, wire: str, fault: str
+) -> None:
+    """The delivery is fine and the body is no JSON."""
+    simulator = await start()
+    response = await chat(client, simulator.url, wire, model=f"sim-fault-{fault}")
+    assert response.status_code == 200
+    with pytest.raises(orjson.JSONDecodeError):
+        orjson.loads(response.content)
+
+
+async def test_html_fault_says_so(start: StartSimulator, client: httpx.AsyncClient) -> None:
+    """The content type is that of a proxy's error page."""
+    response = await chat(client, (await start()).url, "openai", model="sim-fault-html")
+    assert response.headers["content-type"].startswith("text/html")
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_no_choices_lacks_the_message(
+    start: StartSimulator, client: httpx.AsyncClient, wire: str
+) -> None:
+    """A well-formed answer with nothing in it."""
+    response = await chat(client, (await start()).url, wire, model="sim-fault-no-choices")
+    data = response.json()
+    assert data["choices"] == [] if wire == "openai" else not {"message", "response"} & set(data)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_error_200_hides_error_in_answer(
+    start: StartSimulator, client: httpx.AsyncClient, wire: str, is_stream: bool
+) -> None:
+    """Status 200, an error object, and no end mark in a stream."""
+    response = await chat(client, (await start()).url, wire, model="sim-fault-error-200", stream=is_stream)
+    assert response.status_code == 200
+    assert set(orjson.loads(response.text.removeprefix("data: "))) == {"error"}
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_trickle_completes_byte_by_byte(
+    start: StartSimulator, client: httpx.AsyncClient, wire: str
+) -> None:
+    """The answer is good, and comes in many small pieces."""
+    simulator = await start(trickle_interval_s=0.0005, output_tokens=1)
+    request = body(wire, "sim-fault-trickle")
+    async with client.stream("POST", simulator.url + PATHS[wire], json=request) as response:
+        pieces = [piece async for piece in response.aiter_raw()]
+    assert len(pieces) > 5
+    assert answer_text(wire, orjson.loads(b"".join(pieces))).startswith("echo ")
+
+
+@pytest.mark.parametrize(("fault", "status"), [("hang", 499), ("hang-after-headers", 200)])
+async def test_hang_lasts_until_client_leaves(
+    start: StartSimulator, client: httpx.AsyncClient, fault: str, status: int
+) -> None:
+    """The call is over, and its slot free, only when the client gave up."""
+    simulator = await start()
+    with pytest.raises(httpx.ReadTimeout):
+        await client.post(f"{simulator.url}/api/chat", json=body("ollama", f"sim-fault-{fault}"), timeout=0.2)
+    await wait_until(lambda: len(simulator.calls) == 1)
+    assert (simulator.calls[0].status, simulator.stats()["in_flight"]) == (status, 0)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_oversize_body_reaches_configured_size(
+    start: StartSimulator, client: httpx.AsyncClient, wire: str, is_stream: bool
+) -> None:
+    """The body is complete, and as large as asked for."""
+    simulator = await start(oversize_bytes=3_000_000)
+    response = await chat(client, simulator.url, wire, model="sim-fault-oversize", stream=is_stream)
+    assert len(response.content) == 3_000_000
+    assert simulator.calls[0].fault == "oversize"
+
+
+async def test_oversize_body_is_valid_json(start: StartSimulator, client: httpx.AsyncClient) -> None:
+    """Only the size is wrong, whatever the model is called."""
+    simulator = await start(oversize_bytes=100_000)
+    response = await chat(client, simulator.url, "openai", model="echo/sim-fault-oversize")
+    assert len(answer_text("openai", response.json())) > 99_000
+
+
+async def test_fault_first_lets_retries_succeed(start: StartSimulator, client: httpx.AsyncClient) -> None:
+    """Each distinct request fails its first calls, then never again."""
+    url = (await start(faults={"500": 1.0}, fault_first=2)).url
+    statuses = [
+        (await chat(client, url, "openai", user=user)).status_code for user in ("a", "b", "a", "b", "a", "b")
+    ]
+    assert statuses == [500, 500, 500, 500, 200, 200]
+
+
+async def test_directive_first_overrides_settings(start: StartSimulator, client: httpx.AsyncClient) -> None:
+    """A model's own count holds, and its later calls are good even where the mix says otherwise."""
+    simulator = await start(faults={"503": 1.0})
+    model = "vendor/sim-fault-500-first-1:free"
+    statuses = [(await chat(client, simulator.url, "openai", model=model)).status_code for _ in range(2)]
+    assert statuses == [500, 200]
+    assert simulator.calls[0].digest == request_digest(model, "hi")
+
+
+async def test_latency_directive_delays_only_its_calls(
+    start: StartSimulator, client: httpx.AsyncClient
+) -> None:
+    """One model is slow, another is not delayed at all."""
+    simulator = await start(latency=30)
+    await chat(client, simulator.url, "openai", model="sim-latency-0.2")
+    await chat(client, simulator.url, "openai", model="sim-latency-0")
+    slow, fast = [record.ended_at - record.arrived_at for record in simulator.calls]
+    assert slow > 0.19 > fast
+
+
+@pytest.mark.parametrize("fault", ["429", "bad-key"])
+async def test_front_door_refusals_skip_latency(
+    start: StartSimulator, client: httpx.AsyncClient, fault: str
+) -> None:
+    """A provider refuses without running the model."""
+    simulator = await start(latency=30)
+    await chat(client, simulator.url, "openai", model=f"sim-fault-{fault}")
+    assert simulator.calls[0].fault == fault
+
+
+async def test_mistyped_directive_is_refused(start: StartSimulator, client: httpx.AsyncClient) -> None:
+    """A typo must not pass for a good answer."""
+    response = await chat(client, (await start()).url, "openai", model="sim-fault-501")
+    assert response.status_code == 400
+    assert "reset-mid" in error_text("openai", response)
+
+
+@pytest.mark.parametrize("fault", list(Fault))
+def test_every_fault_has_directive(fault: Fault) -> None:
+    """Names that start alike (`429`, `429-bare`) are told apart."""
+    directive = directive_in(f"sim-fault-{fault}-first-3-latency-0.5")
+    assert directive is not None
+    assert (directive.fault, directive.first, directive.latency_s) == (fault, 3, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("draw", "fault"), [(0.0, "500"), (0.19, "500"), (0.2, "reset"), (0.49, "reset"), (0.5, None)]
+)
+def test_mix_shares_the_draw(draw: float, fault: str | None) -> None:
+    """Each fault takes its probability's share, the rest is good."""
+    assert choose_fault({Fault.SERVER_ERROR: 0.2, Fault.RESET: 0.3}, draw) == fault
