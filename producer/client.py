@@ -41,7 +41,10 @@ class Producer:
         self._router = router
         self._settings = settings
         self._jobs = JobStore(
-            store, result_ttl_s=settings.jobs.result_ttl_s, failure_ttl_s=settings.jobs.failure_ttl_s
+            store,
+            result_ttl_s=settings.jobs.result_ttl_s,
+            failure_ttl_s=settings.jobs.failure_ttl_s,
+            max_events=settings.telemetry.max_events,
         )
         self._waiter = Waiter(store, self._jobs)
 

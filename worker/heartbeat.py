@@ -77,6 +77,7 @@ class Heartbeat:
             self._record.bury()
         except StoreError as exc:
             log.warning("leaving the registry failed, its entry will expire: %s", exc)
+        self._client.close()
 
     def _beat(self) -> None:
         silent_s = time.monotonic() - self._loop_alive_at

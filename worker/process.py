@@ -28,6 +28,7 @@ from shared.store.grants import GrantStore, QueueKeeper
 from shared.store.signals import Signals
 from shared.store.workers import WorkerRecord
 from shared.version import VERSION
+from worker.attempt import AttemptRunner
 from worker.commands import dispatch
 from worker.engine import Engine
 from worker.heartbeat import Heartbeat
@@ -38,6 +39,9 @@ from worker.upstream import Upstream, open_upstream
 from worker.verdict import RetryPolicy
 
 log = logging.getLogger(__name__)
+
+CALL_BYTES = 1024
+"""Room for RQ's list around a request of the largest size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,46 +98,17 @@ class WorkerProcess:
             await store.close()
 
     async def _serve(self, store: Store, upstreams: Mapping[str, Upstream]) -> None:
-        jobs, worker = self._settings.jobs, self._settings.worker
-        max_events = self._settings.telemetry.stream_maxlen if self._settings.telemetry.enabled else 0
+        worker, jobs = self._settings.worker, self._settings.jobs
         keeper = QueueKeeper(
-            store, queues=self._queues, max_attempts=jobs.max_attempts, max_events=max_events
+            store,
+            queues=self._queues,
+            max_attempts=jobs.max_attempts,
+            max_events=self._settings.telemetry.max_events,
         )
         promoter = Promoter(keeper, poll_s=worker.poll_s)
-        grants = GrantStore(
-            store,
-            worker=self._name,
-            lease_s=worker.lease_s,
-            max_data_bytes=jobs.max_body_bytes + 1024,  # RQ's list around the request
-            mirror=self._settings.rq.mirror,
-            lanes={lane: getattr(self._settings.lanes, lane.value) for lane in Lane},
-            max_events=max_events,
-        )
-        engine = Engine(
-            grants,
-            self._router,
-            upstreams,
-            RetryPolicy(
-                jobs.max_attempts, jobs.backoff_base_s, jobs.backoff_max_s, jobs.max_rate_limit_waits
-            ),
-            concurrency=self._plan.concurrency,
-            claim_batch=worker.claim_batch,
-            poll_s=worker.poll_s,
-            flush_s=worker.flush_ms / 1000,
-            flush_batch=worker.flush_batch,
-            max_bytes=jobs.max_body_bytes,
-            on_delay=promoter.parked,
-        )
+        engine = self._engine(store, upstreams, promoter)
         signals = self._signals(store, engine)
-        heartbeat_client = sync_client(self._plan.redis_url, self._settings.redis)
-        heartbeat = Heartbeat(
-            engine,
-            WorkerRecord(heartbeat_client, name=self._name, queues=self._queues, version=VERSION),
-            heartbeat_client,
-            with_flags=store.server.has_script_flags,
-            lease_s=worker.lease_s,
-            renew_s=worker.renew_s,
-        )
+        heartbeat = self._heartbeat(store, engine)
         self._take_signals(engine)
         beating = asyncio.create_task(heartbeat.run(), name="heartbeat")
         try:
@@ -143,16 +118,50 @@ class WorkerProcess:
             self._start("janitor", Janitor(store, self._queues, failure_ttl_s=jobs.failure_ttl_s).run())
             if self._plan.follows_parent:
                 self._start("parent-watch", self._follow_parent(engine))
-            log.info(
-                "worker %s serves %s with %d slots", self._name, ", ".join(upstreams), self._plan.concurrency
-            )
+            log.info("%s serves %s with %d slots", self._name, ", ".join(upstreams), self._plan.concurrency)
             await engine.run(is_finished=keeper.is_empty if self._plan.is_burst else None)
         finally:
             await end_tasks(*self._background)
             await signals.stop()
             await end_tasks(beating)
-            heartbeat_client.close()
-        log.info("worker %s is done", self._name)
+        log.info("%s is done", self._name)
+
+    def _engine(self, store: Store, upstreams: Mapping[str, Upstream], promoter: Promoter) -> Engine:
+        jobs, worker, lanes = self._settings.jobs, self._settings.worker, self._settings.lanes
+        grants = GrantStore(
+            store,
+            worker=self._name,
+            lease_s=worker.lease_s,
+            max_data_bytes=jobs.max_body_bytes + CALL_BYTES,
+            mirror=self._settings.rq.mirror,
+            lanes={lane: getattr(lanes, lane.value) for lane in Lane},
+            max_events=self._settings.telemetry.max_events,
+        )
+        policy = RetryPolicy(
+            jobs.max_attempts, jobs.backoff_base_s, jobs.backoff_max_s, jobs.max_rate_limit_waits
+        )
+        return Engine(
+            grants,
+            AttemptRunner(self._router, upstreams, policy, max_bytes=jobs.max_body_bytes + CALL_BYTES),
+            providers=upstreams,
+            concurrency=self._plan.concurrency,
+            claim_batch=worker.claim_batch,
+            poll_s=worker.poll_s,
+            flush_s=worker.flush_ms / 1000,
+            flush_batch=worker.flush_batch,
+            on_delay=promoter.parked,
+        )
+
+    def _heartbeat(self, store: Store, engine: Engine) -> Heartbeat:
+        client = sync_client(self._plan.redis_url, self._settings.redis)
+        return Heartbeat(
+            engine,
+            WorkerRecord(client, name=self._name, queues=self._queues, version=VERSION),
+            client,
+            with_flags=store.server.has_script_flags,
+            lease_s=self._settings.worker.lease_s,
+            renew_s=self._settings.worker.renew_s,
+        )
 
     def _start(self, name: str, role: Coroutine[Any, Any, None]) -> None:
         """Run a background role; one that ends by an error takes the process down, loudly."""

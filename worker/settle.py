@@ -49,14 +49,12 @@ class Settler:
         self._has_some = asyncio.Event()
         self._last_group = 0
 
-    def finish(self, outcome: Outcome) -> None:
-        """Take an outcome to store."""
-        self._outcomes.append(outcome)
-        self._has_some.set()
-
-    def give_back(self, release: Release) -> None:
-        """Take a grant to give back."""
-        self._releases.append(release)
+    def put(self, settlement: Outcome | Release) -> None:
+        """Take an outcome to store, or a grant to give back."""
+        if isinstance(settlement, Outcome):
+            self._outcomes.append(settlement)
+        else:
+            self._releases.append(settlement)
         self._has_some.set()
 
     async def run(self) -> None:

@@ -180,6 +180,11 @@ class TelemetrySettings(Section):
     stream_maxlen: int = Field(default=100_000, ge=1, le=10_000_000)
     """Events kept; older ones are dropped."""
 
+    @property
+    def max_events(self) -> int:
+        """How many events the scripts keep; 0: none are written."""
+        return self.stream_maxlen if self.enabled else 0
+
 
 class RqSettings(Section):
     """How much of RQ's own layout is written beside chatq's."""

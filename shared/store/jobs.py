@@ -75,10 +75,21 @@ class JobStore:
     Args:
         result_ttl_s: How long an answer is kept after it came.
         failure_ttl_s: The same for errors and cancelled jobs.
+        timeout_s: RQ's own time limit, for stock workers only; chatq's is the provider's.
+        max_events: Length of the telemetry stream; 0 = off.
     """
 
-    def __init__(self, store: Store, *, result_ttl_s: int, failure_ttl_s: int, timeout_s: int = 180) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        result_ttl_s: int,
+        failure_ttl_s: int,
+        max_events: int,
+        timeout_s: int = 180,
+    ) -> None:
         self._store = store
+        self._max_events = max_events
         self._head: tuple[Arg, ...] = (result_ttl_s, failure_ttl_s, timeout_s)
 
     async def enqueue(self, jobs: Sequence[NewJob], *, channel: str = "") -> list[Accepted]:
@@ -126,7 +137,8 @@ class JobStore:
 
     async def cancel(self, job_ids: Sequence[str]) -> list[tuple[str, str]]:
         """End jobs as cancelled. Returns (state before, state after) a job; empty strings for unknown ids."""
-        reply = [word.decode() for word in await self._store.run("cancel_jobs", list(job_ids))]
+        words = await self._store.run("cancel_jobs", [self._max_events, *job_ids])
+        reply = [word.decode() for word in words]
         return list(zip(reply[::2], reply[1::2], strict=True))
 
     async def forget(self, job_ids: Sequence[str]) -> int:

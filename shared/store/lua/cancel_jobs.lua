@@ -2,11 +2,12 @@
 -- Ends jobs as cancelled, whatever they do at the moment. Safe to send twice: a terminal state never changes.
 -- Queued: the list entry stays as a tombstone (no O(n) removal). Running: the lease goes, so the worker's next
 -- renewal drops the call; the stop-job message (RQ's own) only makes that faster.
--- ARGV job ids
+-- ARGV 1 longest event stream, entries  then job ids
 -- Returns {chatq state or RQ status before the call, state after it} a job, '' for no such job.
 redis.call('ZREM', LEASES, '') -- first write frees memory: works over maxmemory below 7.0 too
 local reply = {}
-for _, id in ipairs(ARGV) do
+for i = 2, #ARGV do
+  local id = ARGV[i]
   local f = redis.call('HMGET', job_key(id), 'status', 'cq_token', 'origin', 'cq_notify', 'failure_ttl', 'worker_name', 'cq_state')
   local before = f[7] or f[1] or ''
   local after = before
@@ -20,6 +21,7 @@ for _, id in ipairs(ARGV) do
       redis.call('PUBLISH', 'rq:pubsub:' .. (f[6] or ''), string.format('{"command":"stop-job","job_id":"%s"}', id))
     end
     finish(id, {status = f[1], origin = f[3], notify = f[4], failure_ttl = f[5]}, 'cancelled')
+    add_bare_outcome(ARGV[1], id, f[3], 'cancelled')
   end
   reply[#reply + 1], reply[#reply + 2] = before, after
 end

@@ -100,6 +100,9 @@ local function grant(id, queue, wip)
   local job = redis.call('HMGET', key, unpack(FIELDS))
   if job[1] ~= 'queued' or job[2] ~= queue then
     dropped = dropped + 1
+    if TERMINAL[job[1]] and redis.call('TTL', key) == -1 then -- RQ's own cancel sets none
+      redis.call('EXPIRE', key, redis.call('HGET', key, 'failure_ttl') or 86400)
+    end
     return
   end
   local deadline = tonumber(job[8])

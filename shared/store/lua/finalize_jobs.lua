@@ -11,10 +11,6 @@
 local mirror_full, max_events = ARGV[1] == 'full', ARGV[2]
 local codes, trimmed = {}, {}
 
-local function event(json)
-  if json ~= '' and max_events ~= '0' then redis.call('XADD', EVENTS, 'MAXLEN', '~', max_events, '*', 'e', json) end
-end
-
 local function mirror(id, token, job, kind, value)
   drop_execution(id, token)
   local ok = kind == 'completed'
@@ -66,8 +62,8 @@ redis.call('ZREM', LEASES, '')
 for i = 3, #ARGV, 7 do
   local code = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 6])
   codes[#codes + 1] = code
-  if code ~= 'same' then event(ARGV[i + 4]) end
-  if code == 'ok' or code == 'salvaged' then event(ARGV[i + 5]) else count(code) end
+  if code ~= 'same' then add_event(max_events, ARGV[i + 4]) end
+  if code == 'ok' or code == 'salvaged' then add_event(max_events, ARGV[i + 5]) else count(code) end
 end
 add_totals()
 notify()

@@ -64,6 +64,18 @@ local function add_waiter(key, channels, channel)
   redis.call('HSET', key, 'cq_notify', table.concat(kept, ' '))
 end
 
+-- Appends a telemetry event (JSON) to the capped stream; max_entries 0 = telemetry is off.
+local function add_event(max_entries, json)
+  if json ~= '' and tonumber(max_entries) > 0 then
+    redis.call('XADD', EVENTS, 'MAXLEN', '~', max_entries, '*', 'e', json)
+  end
+end
+
+-- The outcome of a job that a script ends by itself, without a worker's measurements.
+local function add_bare_outcome(max_entries, id, queue, state, err)
+  add_event(max_entries, cjson.encode({type = 'outcome', job = id, queue = queue, state = state, error = err}))
+end
+
 local totals = {}
 local function count(what) totals[what] = (totals[what] or 0) + 1 end
 local function add_totals()

@@ -37,9 +37,7 @@ redis.call('ZREM', LEASES, '')
 for i = 2, #ARGV, 7 do
   local code = release(ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), ARGV[i + 5])
   codes[#codes + 1] = code
-  if ARGV[i + 6] ~= '' and ARGV[1] ~= '0' and code ~= 'stale' then
-    redis.call('XADD', EVENTS, 'MAXLEN', '~', ARGV[1], '*', 'e', ARGV[i + 6])
-  end
+  if code ~= 'stale' then add_event(ARGV[1], ARGV[i + 6]) end
 end
 push_ids('LPUSH', pushes)
 add_totals()

@@ -17,10 +17,7 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', NOW_MS, 'LIM
     if (tonumber(f[4]) or 0) >= (tonumber(f[5]) or tonumber(ARGV[2])) then
       finish(id, {status = f[1], origin = f[3], notify = f[6], failure_ttl = f[7]}, 'failed', 'cq_error', ARGV[4])
       failed[#failed + 1] = id
-      if ARGV[3] ~= '0' then
-        redis.call('XADD', EVENTS, 'MAXLEN', '~', ARGV[3], '*', 'e',
-          string.format('{"type":"outcome","job":"%s","queue":"%s","state":"failed","error":"worker_lost"}', id, f[3]))
-      end
+      add_bare_outcome(ARGV[3], id, f[3], 'failed', 'worker_lost')
     else
       redis.call('HSET', key, 'status', 'queued', 'enqueued_at', NOW_ISO)
       local ids = pushes[f[3]]

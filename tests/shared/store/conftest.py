@@ -112,5 +112,5 @@ MakeBench = Callable[[], Bench]
 async def bench(any_redis_url: str, any_redis_server: RedisServer) -> AsyncIterator[Bench]:
     store = await Store.open(any_redis_url, RedisSettings(url=any_redis_url, retry_s=5))
     with any_redis_server.client() as raw:
-        yield Bench(store, JobStore(store, result_ttl_s=100, failure_ttl_s=200), raw)
+        yield Bench(store, JobStore(store, result_ttl_s=100, failure_ttl_s=200, max_events=100), raw)
     await store.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import orjson
+
 from shared.store.scripts import load
 from tests.shared.store.conftest import Bench
 
@@ -167,3 +169,12 @@ def test_script_flags_go_only_to_servers_that_know_them() -> None:
     """Below 7.0 the shebang is a syntax error."""
     assert load("finalize_jobs", with_flags=True).text.startswith("#!lua flags=allow-oom\n")
     assert not load("finalize_jobs", with_flags=False).text.startswith("#!")
+
+
+async def test_cancel_leaves_one_outcome_event(bench: Bench) -> None:
+    """Sent twice it is still one outcome."""
+    await bench.submit("a")
+    await bench.jobs.cancel(["a"])
+    await bench.jobs.cancel(["a"])
+    events = [orjson.loads(fields["e"]) for _, fields in bench.raw.xrange("chatq:events")]
+    assert events == [{"type": "outcome", "job": "a", "queue": "p.default", "state": "cancelled"}]

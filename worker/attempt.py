@@ -1,0 +1,184 @@
+"""One attempt: open → call → judge, for one grant. The result says how the grant is to be settled."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import orjson
+
+from shared.chat import NO_USAGE
+from shared.errors import ChatqError, UpstreamError
+from shared.routing import Router
+from shared.store.grants import Grant, Outcome, OutcomeKind, Release
+from worker.events import attempt_event, outcome_event
+from worker.upstream import Answer, Upstream
+from worker.verdict import End, RetryPolicy, TryAgain, judge
+from worker.work import Work, open_work
+
+log = logging.getLogger(__name__)
+
+Settlement = Outcome | Release
+"""What an attempt leaves to be settled."""
+
+Stop = Literal["revoked", "stopped", "drained"]
+"""Why a running call is dropped: ended by others; RQ's stop-job; given back at shutdown."""
+
+
+class Expired(ChatqError):
+    """The deadline passed before the job could be sent."""
+
+    code = "expired"
+
+
+class InternalError(ChatqError):
+    """A bug of chatq's on this one job; its log has the traceback."""
+
+    code = "internal_error"
+
+
+@dataclass(slots=True)
+class Slot:
+    """A grant in the engine's hands, from claim until it is settled."""
+
+    grant: Grant
+    provider: str
+    claimed_mono: float
+    task: asyncio.Task[None] | None = None
+    is_running: bool = False
+    stop: Stop | None = None
+
+    def drop(self, stop: Stop) -> None:
+        """End the attempt early. A task cancelled before its first step would never settle: it looks itself."""
+        self.stop = stop
+        if self.is_running and self.task is not None:
+            self.task.cancel()
+
+    def remaining_s(self) -> float | None:
+        """Seconds to the job's deadline: Redis's clock at the claim, carried on by ours."""
+        deadline_at = self.grant.deadline_at
+        if deadline_at is None:
+            return None
+        return deadline_at - self.grant.claimed_at - (time.monotonic() - self.claimed_mono)
+
+
+class AttemptRunner:
+    """Makes attempts.
+
+    Args:
+        upstreams: By provider name.
+        max_bytes: Largest payload accepted from Redis.
+    """
+
+    def __init__(
+        self, router: Router, upstreams: Mapping[str, Upstream], policy: RetryPolicy, *, max_bytes: int
+    ) -> None:
+        self._router = router
+        self._upstreams = upstreams
+        self._policy = policy
+        self._max_bytes = max_bytes
+        self._rng = random.Random()
+
+    async def run(self, slot: Slot) -> Settlement:
+        """Make the attempt this grant is for. Never raises: whatever happens, the grant must be settled."""
+        grant = slot.grant
+        work: Work | None = None
+        started = time.monotonic()
+        slot.is_running = True
+        try:
+            if slot.stop:
+                return _dropped(slot, None, 0.0)
+            if (remaining_s := slot.remaining_s()) is not None and remaining_s <= 0:
+                return _end(grant, None, "expired", Expired("the deadline passed before the job was sent"))
+            work = open_work(grant, self._router, max_bytes=self._max_bytes)
+            answer = await self._call(grant, work, remaining_s)
+        except ChatqError as exc:
+            return self._failed(slot, work, exc, time.monotonic() - started)
+        except asyncio.CancelledError:
+            return _dropped(slot, work, time.monotonic() - started)
+        except Exception as exc:  # a bug of ours on one job must not take its neighbours along
+            log.exception("job %s attempt %d: unexpected error", grant.job_id, grant.attempts)
+            error = InternalError(f"internal error: {type(exc).__name__}")
+            return self._failed(slot, work, error, time.monotonic() - started)
+        return _completed(grant, work, answer, time.monotonic() - started)
+
+    async def _call(self, grant: Grant, work: Work, remaining_s: float | None) -> Answer:
+        upstream = self._upstreams[work.candidate.provider]
+        timeout_s = upstream.provider.timeout_s
+        if remaining_s is not None:
+            timeout_s = min(timeout_s, remaining_s)
+        return await upstream.call(
+            work.request, work.candidate.model, headers=work.headers(grant), timeout_s=timeout_s
+        )
+
+    def _failed(self, slot: Slot, work: Work | None, error: ChatqError, duration_s: float) -> Settlement:
+        grant = slot.grant
+        event = attempt_event(grant, work, duration_s=duration_s, error=error) if work else b""
+        verdict = judge(
+            error,
+            self._policy,
+            attempts=grant.attempts,
+            max_attempts=grant.max_attempts,
+            rate_limit_waits=grant.rate_limit_waits,
+            remaining_s=slot.remaining_s(),
+            rng=self._rng,
+        )
+        if isinstance(verdict, End):
+            return _end(grant, work, verdict.kind, error, event)
+        return _again(grant, work, verdict, error, event)
+
+
+def _completed(grant: Grant, work: Work, answer: Answer, duration_s: float) -> Outcome:
+    return Outcome(
+        grant,
+        "completed",
+        orjson.dumps(answer.response),
+        attempt_event(grant, work, duration_s=duration_s, usage=answer.usage),
+        outcome_event(grant, work, "completed", None, answer.usage),
+    )
+
+
+def _again(grant: Grant, work: Work | None, verdict: TryAgain, error: ChatqError, event: bytes) -> Release:
+    log.info(
+        "job %s attempt %d at %s: %s; again in %.1f s",
+        grant.job_id, grant.attempts, grant.queue, error.code, verdict.delay_s,
+    )  # fmt: skip
+    delay_ms = max(1, round(verdict.delay_s * 1000))
+    gives_attempt_back = verdict.reason == "rate_limited"
+    return Release(grant, verdict.reason, delay_ms, gives_attempt_back, _error_json(error, work), event)
+
+
+def _end(
+    grant: Grant, work: Work | None, kind: OutcomeKind, error: ChatqError, event: bytes = b""
+) -> Outcome:
+    log.info("job %s attempt %d at %s: %s (%s)", grant.job_id, grant.attempts, grant.queue, kind, error.code)
+    state = "cancelled" if kind == "stopped" else kind
+    outcome = outcome_event(grant, work, state, error.code, NO_USAGE)
+    return Outcome(grant, kind, _error_json(error, work), event, outcome)
+
+
+def _dropped(slot: Slot, work: Work | None, duration_s: float) -> Settlement:
+    """The call was cancelled by us; what was sent may be billed and stays on the books."""
+    grant, stop = slot.grant, slot.stop
+    error = UpstreamError(f"the call was dropped: {stop}", code=stop, maybe_billed=True)
+    event = attempt_event(grant, work, duration_s=duration_s, error=error) if work else b""
+    if stop == "drained":
+        return Release(grant, "drain", 0, True, b"", event)
+    return _end(grant, work, "stopped", error, event)
+
+
+def _error_json(error: ChatqError, work: Work | None) -> bytes:
+    """An error as the job keeps it (shared/job.py JobError)."""
+    fields = {
+        "code": error.code,
+        "message": str(error)[:2000],
+        "status": error.status if isinstance(error, UpstreamError) else None,
+        "provider": work.candidate.provider if work else None,
+        "upstream_model": work.candidate.model if work else None,
+    }
+    return orjson.dumps(fields)
