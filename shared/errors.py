@@ -196,6 +196,10 @@ class CredentialRejected(UpstreamError):
 
 
 class RequestRefused(UpstreamError):
-    """The upstream refuses this very request (4xx, oversized answer): no retry."""
+    """This very request cannot be served: 4xx, an oversized answer, or what the wire cannot say. No retry.
+
+    Codes: `request_refused`, `answer_too_large`, `unsupported_content`, `unsupported`, `redirected`,
+    `empty_prompt`.
+    """
 
     code = "request_refused"

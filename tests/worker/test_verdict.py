@@ -13,7 +13,12 @@ POLICY = RetryPolicy(max_attempts=3, backoff_base_s=0.5, backoff_max_s=30.0, max
 
 
 def verdict(
-    error: ChatqError, *, attempts: int = 1, max_attempts: int = 3, waits: int = 0, remaining_s: float | None = None
+    error: ChatqError,
+    *,
+    attempts: int = 1,
+    max_attempts: int = 3,
+    waits: int = 0,
+    remaining_s: float | None = None,
 ) -> TryAgain | End:
     return judge(
         error,

@@ -1,0 +1,238 @@
+"""One HTTP exchange with one upstream: request out, whole answer in, every failure typed.
+
+Bounded in time (connect, silence, total) and in bytes; nothing is retried here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from importlib.metadata import version
+from typing import NamedTuple, cast
+from urllib.parse import quote
+
+import httpx
+
+from shared.errors import ConfigError, RequestRefused, UpstreamError, UpstreamUnavailable
+from shared.providers import Provider
+from shared.settings.masking import MASK, shown_headers
+from worker.classify import clean_text
+from worker.upstream.deadlines import Deadlines
+from worker.upstream.transport import AiohttpTransport
+
+USER_AGENT = f"chatq/{version('chatq')}"
+"""Our own name: some gateways refuse generic library names (docs/provider-wire.md §4, §5)."""
+
+MAX_ERROR_BYTES = 64 * 1024
+"""How much of an error answer is read; the rest is cut off, the status still counts."""
+
+_FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "host", "accept-encoding"})
+"""Headers that say how the message itself is framed: chatq's to set."""
+
+
+class Reply(NamedTuple):
+    """One complete answer, of any status."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+    latency_s: float
+    """Send to last byte."""
+
+
+class HttpClient:
+    """Posts JSON to one URL of one provider, over one connection pool.
+
+    Args:
+        provider: Address, key, headers and timeouts.
+        path: Appended to the provider's base URL.
+        max_answer_bytes: A longer answer is refused and its connection dropped.
+        transport: Another way to send (tests); None: the pooled one.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        path: str,
+        *,
+        max_answer_bytes: int,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._url = httpx.URL(provider.base_url + path)
+        self._address = provider.base_url
+        self._max_answer_bytes = max_answer_bytes
+        self._idle_timeout_s = provider.timeout_s
+        self._idle_extension = {
+            "timeout": {"read": provider.timeout_s, "connect": provider.connect_timeout_s}
+        }
+        self._deadlines = Deadlines()
+        self._headers = _standing_headers(provider, self._url)
+        self._secrets = _secrets(provider)
+        self._transport = transport or AiohttpTransport(connect_timeout_s=provider.connect_timeout_s)
+
+    async def post(self, body: bytes, labels: Mapping[str, str], timeout_s: float) -> Reply:
+        """Send one request and read its whole answer.
+
+        Args:
+            body: JSON.
+            labels: Further headers of this call.
+            timeout_s: Longest time for everything together, in seconds.
+
+        Raises:
+            UpstreamUnavailable: No complete answer came; the code says why.
+            RequestRefused: The answer is over the limit (`answer_too_large`).
+        """
+        if timeout_s <= 0:
+            raise UpstreamUnavailable("no time is left for a call", code="total_timeout")
+        outgoing = _Outgoing(body)
+        request = self._request(outgoing, labels, timeout_s)
+        response = None
+        try:
+            async with asyncio.timeout(None) as scope:
+                tick = self._deadlines.watch(scope, timeout_s)
+                try:
+                    response = await self._transport.handle_async_request(request)
+                    answer = await self._read(response)
+                finally:
+                    self._deadlines.forget(scope, tick)
+        except TimeoutError as exc:
+            raise UpstreamUnavailable(
+                f"no complete answer from {self._address} within {timeout_s:g} s",
+                code="total_timeout",
+                maybe_billed=outgoing.is_taken,
+            ) from exc
+        except httpx.TransportError as exc:
+            raise self._failure(exc, response, is_sent=outgoing.is_taken) from exc
+        return Reply(response.status_code, response.headers, answer, time.monotonic() - outgoing.taken_at)
+
+    def _request(self, outgoing: _Outgoing, labels: Mapping[str, str], timeout_s: float) -> httpx.Request:
+        headers = [*self._headers, (b"Content-Length", b"%d" % len(outgoing.body))]
+        headers += [(name.encode(), _label(value)) for name, value in labels.items()]
+        # Silence is only watched where it can end before the total does: it costs a timer.
+        extensions = self._idle_extension if self._idle_timeout_s < timeout_s else None
+        return httpx.Request("POST", self._url, headers=headers, stream=outgoing, extensions=extensions)
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        stream = cast(httpx.AsyncByteStream, response.stream)
+        is_error = response.status_code >= 400
+        left = MAX_ERROR_BYTES if is_error else self._max_answer_bytes
+        chunks = []
+        try:
+            async for chunk in stream:
+                chunks.append(chunk)
+                left -= len(chunk)
+                if left < 0:
+                    break
+        except httpx.TransportError:
+            if not is_error:  # a cut error still has its status
+                raise
+        finally:
+            await stream.aclose()
+        if left < 0 and not is_error:
+            raise self._too_large(response.status_code)
+        return b"".join(chunks) if len(chunks) != 1 else chunks[0]
+
+    def _too_large(self, status: int) -> RequestRefused:
+        return RequestRefused(
+            f"the answer from {self._address} is over {self._max_answer_bytes:,} bytes",
+            code="answer_too_large",
+            status=status,
+            maybe_billed=True,
+        )
+
+    def _failure(
+        self, exc: httpx.TransportError, response: httpx.Response | None, *, is_sent: bool
+    ) -> UpstreamError:
+        """The typed error for what the transport raised before (`response` is None) or in the body."""
+        what, code = _meaning(exc, is_in_body=response is not None)
+        text = clean_text(self.redact(str(exc).encode()).decode())
+        return UpstreamUnavailable(f"{what} {self._address}: {text}", code=code, maybe_billed=is_sent)
+
+    def redact(self, body: bytes) -> bytes:
+        """What the upstream said, without this provider's key and secret headers."""
+        for secret in self._secrets:
+            body = body.replace(secret, b"[redacted]")
+        return body
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._transport.aclose()
+
+
+class _Outgoing(httpx.AsyncByteStream):
+    """A request body that remembers when the transport took it: from then on it may have been sent."""
+
+    __slots__ = ("body", "is_taken", "taken_at")
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self.is_taken = False
+        self.taken_at = 0.0
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self.is_taken:
+            raise StopAsyncIteration
+        self.is_taken = True
+        self.taken_at = time.monotonic()
+        return self.body
+
+
+def _meaning(exc: httpx.TransportError, *, is_in_body: bool) -> tuple[str, str]:
+    """What happened, in words, and the error's code."""
+    if isinstance(exc, httpx.ConnectTimeout):
+        return "no connection to", "connect_timeout"
+    if isinstance(exc, (httpx.ConnectError, httpx.PoolTimeout, httpx.UnsupportedProtocol)):
+        return "no connection to", "connect_failed"
+    if isinstance(exc, httpx.ReadTimeout):
+        return "silence from", "read_timeout"
+    if is_in_body:
+        return "the answer was cut short by", "truncated"
+    if isinstance(exc, httpx.RemoteProtocolError):
+        return "no HTTP answer from", "malformed"
+    return "the connection was lost to", "connection_lost"
+
+
+def _standing_headers(provider: Provider, url: httpx.URL) -> list[tuple[bytes, bytes]]:
+    """The headers of every call; the provider's own go over the wire's.
+
+    Raises:
+        ConfigError: The key, or a header of the provider, would break the framing of the message.
+    """
+    named = {
+        "host": ("Host", url.netloc.decode()),
+        "accept": ("Accept", "application/json"),
+        "content-type": ("Content-Type", "application/json"),
+        # Answers are small, and a compressed one could unpack to any size.
+        "accept-encoding": ("Accept-Encoding", "identity"),
+        "user-agent": ("User-Agent", USER_AGENT),
+    }
+    if provider.key is not None:
+        key = provider.key.get_secret_value()
+        if not (key.isascii() and key.isprintable()):
+            raise ConfigError(f"the key of {provider.name} ({provider.key_origin}) has characters no key has")
+        named["authorization"] = ("Authorization", f"Bearer {key}")
+    for name, value in provider.headers.items():
+        if name.lower() in _FRAMING:
+            raise ConfigError(f"providers.{provider.name}.headers: {name} is set by chatq; take it out")
+        named[name.lower()] = (name, value)
+    return [(name.encode(), value.encode()) for name, value in named.values()]
+
+
+def _secrets(provider: Provider) -> list[bytes]:
+    """What must never show up in an error: the key, and header values whose name speaks of one."""
+    shown = shown_headers(provider.headers)
+    secrets = [value for name, value in provider.headers.items() if shown[name] == MASK]
+    if provider.key is not None:
+        secrets.append(provider.key.get_secret_value())
+    return [secret.encode() for secret in secrets if secret]
+
+
+def _label(value: str) -> bytes:
+    """A header value; what HTTP does not allow there is percent-encoded rather than failing the job."""
+    if value.isascii() and value.isprintable():
+        return value.encode()
+    return quote(value, safe=" !#$&'()*+,/:;=?@[]~").encode()

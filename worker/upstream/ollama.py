@@ -1,0 +1,107 @@
+"""The `ollama` wire: `POST {base}/api/chat` (provider-wire.md §1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from shared.chat import ChatRequest
+from worker.upstream.answers import malformed
+from worker.upstream.content import split_content, unsupported
+from worker.upstream.ollama_fields import common_body, finished, said
+from worker.upstream.wire import Completion, Wire
+
+_ROLES = {"developer": "system", "function": "tool"}
+"""OpenAI's roles that Ollama calls differently."""
+
+
+def request_body(request: ChatRequest, model: str, extra_body: Mapping[str, Any]) -> dict[str, Any]:
+    """The request in Ollama's words.
+
+    Ollama has no `tool_choice`: "none" is said by leaving the tools out, the rest is the model's to decide.
+
+    Raises:
+        RequestRefused: A message holds what Ollama cannot take.
+    """
+    body = common_body(request, model, extra_body)
+    names: dict[str, str] = {}
+    body["messages"] = [
+        _message(message, f"messages.{position}", names) for position, message in enumerate(request.messages)
+    ]
+    if request.tools and request.tool_choice != "none":
+        body["tools"] = request.tools
+    return body
+
+
+def _message(message: Mapping[str, Any], where: str, names: dict[str, str]) -> dict[str, Any]:
+    """One message; `names` collects the tool behind each call's id, which the tool's answer needs."""
+    text, images = split_content(message, where)
+    role = message["role"]
+    translated: dict[str, Any] = {"role": _ROLES.get(role, role), "content": text}
+    if images:
+        translated["images"] = images
+    trace = message.get("reasoning_content") or message.get("thinking")
+    if trace:
+        translated["thinking"] = trace
+    calls = message.get("tool_calls")
+    if calls:
+        translated["tool_calls"] = [_call_to_wire(call, where, names) for call in calls]
+    if translated["role"] == "tool":
+        call_id = message.get("tool_call_id")
+        name = message.get("name") or names.get(str(call_id))
+        translated.update({k: v for k, v in (("tool_name", name), ("tool_call_id", call_id)) if v})
+    return translated
+
+
+def _call_to_wire(call: Mapping[str, Any], where: str, names: dict[str, str]) -> dict[str, Any]:
+    function = call.get("function")
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise unsupported(f"{where}.tool_calls: a call names no function")
+    arguments = function.get("arguments") or {}
+    if isinstance(arguments, str):
+        try:
+            arguments = orjson.loads(arguments)
+        except orjson.JSONDecodeError:
+            arguments = None
+    if not isinstance(arguments, dict):
+        raise unsupported(f"{where}.tool_calls: the arguments of {function['name']!r} are not a JSON object")
+    translated: dict[str, Any] = {"function": {"name": function["name"], "arguments": arguments}}
+    if call.get("id"):
+        translated["id"] = call["id"]
+        names[str(call["id"])] = function["name"]
+    return translated
+
+
+def completion(data: dict[str, Any], model: str) -> Completion:
+    """Translate the answer.
+
+    Raises:
+        UpstreamError: The answer is not finished, or is none.
+    """
+    answered = data.get("message")
+    if not isinstance(answered, dict):
+        raise malformed("the answer has no message")
+    message = said(answered.get("content", ""), answered.get("thinking"))
+    calls = answered.get("tool_calls")
+    if calls:
+        message["tool_calls"] = [_call_from_wire(call, index) for index, call in enumerate(calls)]
+    return finished(data, model, message)
+
+
+def _call_from_wire(call: Any, index: int) -> dict[str, Any]:
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise malformed("a tool call of the answer names no function")
+    return {
+        "id": call.get("id") or f"call_{index}",
+        "type": "function",
+        "function": {
+            "name": function["name"],
+            "arguments": orjson.dumps(function.get("arguments") or {}).decode(),
+        },
+    }
+
+
+OLLAMA = Wire(path="/api/chat", request_body=request_body, completion=completion)
