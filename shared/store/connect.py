@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
@@ -71,20 +72,35 @@ class Store:
         try:
             server = await _inspect(client)
         except RedisError as exc:
-            await client.aclose()
+            await close_client(client)
             raise translate(exc) from exc
         except StoreUnsuitable:
-            await client.aclose()
+            await close_client(client)
             raise
         return cls(url, client, server, settings)
 
-    def subscriber(self) -> redis.asyncio.client.PubSub:
+    @asynccontextmanager
+    async def subscriber(self) -> AsyncIterator[redis.asyncio.client.PubSub]:
         """A pub/sub handle on a connection of its own, without a read time-out."""
-        return async_client(self.url, self.settings, is_subscriber=True).pubsub()
+        client = async_client(self.url, self.settings, is_subscriber=True)
+        pubsub = client.pubsub()
+        try:
+            yield pubsub
+        finally:
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
+            await close_client(client)
 
     async def close(self) -> None:
         """Close the connections."""
-        await cast(Awaitable[None], self.client.aclose())
+        await close_client(self.client)
+
+
+async def close_client(client: redis.asyncio.Redis) -> None:
+    """Close a client and, where it was found through Sentinel, the connections to the sentinels."""
+    await client.aclose()
+    manager = getattr(client.connection_pool, "sentinel_manager", None)
+    for sentinel in manager.sentinels if manager is not None else ():
+        await sentinel.aclose()
 
 
 def async_client(url: str, settings: RedisSettings, *, is_subscriber: bool = False) -> redis.asyncio.Redis:

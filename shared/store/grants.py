@@ -143,7 +143,7 @@ class GrantStore:
         reply = await self._store.run(
             "claim_jobs", [*self._claim_head, nonce, want, *self._claim_tail, *providers]
         )
-        now_s = reply[0] / 1000
+        now_s = reply[0] / 1e6
         grants = [
             Grant(
                 job_id=job_id.decode(),

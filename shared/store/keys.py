@@ -90,3 +90,23 @@ def worker_commands(name: str) -> str:
 def waiter_channel(process_id: str) -> str:
     """Channel of one waiting process: space-separated ids of jobs that ended."""
     return f"chatq:done:{process_id}"
+
+
+def grant(worker_name: str) -> str:
+    """String: nonce and job ids of a worker's last claim, for a claim that is sent again. TTL 120 s."""
+    return f"chatq:grant:{worker_name}"
+
+
+def lanes(provider: str) -> str:
+    """Hash: how far each lane has been served, for stride scheduling. Permanent; one a provider."""
+    return f"chatq:lanes:{provider}"
+
+
+def execution(job_id: str, token: str) -> str:
+    """Hash: RQ's view of one running attempt; full mirror only. Deleted with its grant, TTL as a net."""
+    return f"rq:execution:{job_id}:{token}"
+
+
+def executions(job_id: str) -> str:
+    """Sorted set: tokens of a job's running attempts; full mirror only. As `execution`."""
+    return f"rq:executions:{job_id}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from shared.background import end_tasks
@@ -56,16 +57,17 @@ class Signals:
 
     async def _listen(self) -> None:
         while True:
-            pubsub = self._store.subscriber()
             try:
-                await pubsub.subscribe(*self._channels)
-                self._subscribed.set()
-                self._on_gap()
-                while True:
-                    message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=LISTEN_S)
-                    if message is not None and message["type"] == "message":
-                        self._on_message(message["channel"].decode(), message["data"])
+                async with self._store.subscriber() as pubsub:
+                    await pubsub.subscribe(*self._channels)
+                    self._subscribed.set()
+                    self._on_gap()
+                    await self._pass_on(pubsub)
             except (RedisError, OSError):
                 await asyncio.sleep(RECONNECT_S)
-            finally:
-                await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    async def _pass_on(self, pubsub: PubSub) -> None:
+        while True:
+            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=LISTEN_S)
+            if message is not None and message["type"] == "message":
+                self._on_message(message["channel"].decode(), message["data"])

@@ -80,7 +80,7 @@ def test_bad_request_names_its_field(router: Router) -> None:
 
 def test_job_on_wrong_queue_is_refused(router: Router) -> None:
     """A queue's limits are those of its provider."""
-    with pytest.raises(CorruptJob, match="waited in queue 'openrouter.default'"):
+    with pytest.raises(CorruptJob, match=r"waited in queue 'openrouter\.default'"):
         opened(router, call(), queue="openrouter.default")
 
 

@@ -5,13 +5,13 @@
 -- A list entry whose job is not `queued` on this queue (cancelled, ended, moved, gone) is a tombstone and is dropped.
 -- ARGV 1 worker name  2 nonce  3 want  4 lease_ms  5 largest data, bytes  6 mirror ('light' or 'full')
 --      7 number of lanes  then a name and a weight a lane  then a name and this worker's in-flight count a provider
--- Returns {now_ms, left in the queues (-1: suspended), then 10 a job: id, token, queue, data, info, attempts,
+-- Returns {now in Unix µs, left in the queues (-1: suspended), then 10 a job: id, token, queue, data, info, attempts,
 --      max_attempts, deadline_ms (0 = none), enqueued_at, rate-limit waits so far}; data '' = over the size limit; a job whose deadline
 --      has passed is granted without counting an attempt, so that the worker can settle it as expired.
 local worker, nonce, want, lease_ms, max_data = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local mirror_full = ARGV[6] == 'full'
 local grant_key = 'chatq:grant:' .. worker
-local reply = {NOW_MS, 0}
+local reply = {TIME[1] * 1000000 + TIME[2], 0}
 local FIELDS = {'status', 'origin', 'data', 'cq_info', 'cq_epoch', 'cq_attempts', 'cq_max', 'cq_deadline', 'enqueued_at', 'cq_token',
   'cq_limited'}
 
