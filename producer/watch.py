@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import Protocol
 
@@ -40,8 +41,8 @@ class Watch:
         self._waiter = waiter
         self._jobs = jobs
         self._enqueue = enqueue
-        self._pending: set[str] = set()
-        self._ended: list[str] = []
+        self._waiting: set[str] = set()
+        self._ended: dict[str, None] = {}  # in the order they ended
         self._has_some = asyncio.Event()
 
     async def __aenter__(self) -> Watch:
@@ -51,12 +52,12 @@ class Watch:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self._drop(list(self._pending))
+        self._drop(list(self._waiting))
 
     @property
     def pending(self) -> int:
         """Jobs submitted or added and not delivered yet."""
-        return len(self._pending)
+        return len(self._waiting) + len(self._ended)
 
     async def submit_many(self, submissions: Iterable[Submission]) -> list[str | JobRejected]:
         """Submit and watch in one step; an outcome that is there already is delivered too.
@@ -104,24 +105,24 @@ class Watch:
                     await self._has_some.wait()
             except TimeoutError:
                 return []
-        batch = self._ended[:READ_BATCH]
+        batch = list(islice(self._ended, READ_BATCH))
         jobs = await self._jobs.read(batch)
-        del self._ended[: len(batch)]
-        self._pending.difference_update(batch)
+        for job_id in batch:
+            del self._ended[job_id]
         # RQ's own requeue may have set an ended job back meanwhile: then it is not over.
         await self.add([job.id for job in jobs if job is not None and not job.state.is_terminal])
         return [job for job in jobs if job is not None and job.state.is_terminal]
 
     async def __aiter__(self) -> AsyncIterator[Job]:
         """Yield jobs until none is pending."""
-        while self._pending:
+        while self.pending:
             for job in await self.next_batch(timeout_s=60.0):
                 yield job
 
     def _expect(self, job_ids: Sequence[str]) -> list[str]:
         """Expect those not pending yet; returns them."""
-        new = [job_id for job_id in dict.fromkeys(job_ids) if job_id not in self._pending]
-        self._pending.update(new)
+        new = [job_id for job_id in dict.fromkeys(job_ids) if not self._knows(job_id)]
+        self._waiting.update(new)
         for job_id in new:
             self._waiter.expect(job_id, self._note)
         return new
@@ -129,9 +130,14 @@ class Watch:
     def _drop(self, job_ids: Iterable[str]) -> None:
         for job_id in job_ids:
             self._waiter.drop(job_id, self._note)
-            self._pending.discard(job_id)
+            self._waiting.discard(job_id)
+
+    def _knows(self, job_id: str) -> bool:
+        return job_id in self._waiting or job_id in self._ended
 
     def _note(self, job_id: str) -> None:
         self._waiter.drop(job_id, self._note)
-        self._ended.append(job_id)
-        self._has_some.set()
+        if job_id in self._waiting:
+            self._waiting.discard(job_id)
+            self._ended[job_id] = None
+            self._has_some.set()

@@ -14,6 +14,7 @@ import redis.asyncio
 import redis.asyncio.retry
 import redis.asyncio.sentinel
 import redis.sentinel
+from redis.asyncio.connection import BlockingConnectionPool
 from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
@@ -25,6 +26,12 @@ from shared.store.scripts import Arg, ScriptRunner, translate
 
 OLDEST_SERVER = (6, 2)
 """LMOVE, LPOP with a count and ZMSCORE came with 6.2."""
+
+MAX_CONNECTIONS = 32
+"""A process's connections to Redis; calls beyond that take turns."""
+
+SENTINEL_CONNECTIONS = 10_000
+"""The pool behind Sentinel cannot wait for a connection, it would fail instead."""
 
 _SENTINEL = re.compile(r"(?:rediss?\+)?sentinels?://")
 
@@ -113,16 +120,17 @@ def async_client(url: str, settings: RedisSettings, *, is_subscriber: bool = Fal
     }
     if _SENTINEL.match(url):
         nodes, service, extra = _parse_sentinel(url)
+        options["max_connections"] = SENTINEL_CONNECTIONS
         sentinel = redis.asyncio.sentinel.Sentinel(nodes, **options)  # type: ignore[no-untyped-call]
         return cast(redis.asyncio.Redis, sentinel.master_for(service, **options, **extra))
     _check_scheme(url)
     try:
-        client = redis.asyncio.Redis.from_url(url, **options)
+        # Blocking: the thousand and first caller waits for a connection instead of failing.
+        pool = BlockingConnectionPool.from_url(url, max_connections=MAX_CONNECTIONS, timeout=None, **options)
     except ValueError as exc:
         raise ConfigError(f"redis url {_masked(url)}: {exc}") from None
-    pool = client.connection_pool
     pool.connection_class = type("PackedConnection", (_OneBuffer, pool.connection_class), {})
-    return client
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 class _OneBuffer:
