@@ -11,15 +11,13 @@ import orjson
 from shared.chat import ChatRequest, encode_request, parse_request
 from shared.errors import InvalidRequest, JobRejected, RequestTooLarge
 from shared.job import Lane
+from shared.labels import check_label
 from shared.routing import Router
 from shared.settings import JobSettings
 from shared.store.jobs import NewJob, id_from_key, new_id
 
 MAX_METADATA_BYTES = 16 * 1024
 """Metadata is for labels; what is larger belongs elsewhere."""
-
-MAX_LABEL = 128
-"""Longest `source` or `client`, in characters: both travel in headers and events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +61,10 @@ def _prepare(submission: Submission, router: Router, settings: JobSettings) -> N
     info: dict[str, Any] = {
         "model": request.model,
         "candidates": [[c.provider, c.model] for c in route.candidates],
-        "client": _label(submission.client, "client"),
+        "client": check_label(submission.client, field="client"),
     }
     if submission.source is not None:
-        info["source"] = _label(submission.source, "source")
+        info["source"] = check_label(submission.source, field="source")
     if submission.metadata:
         info["metadata"] = _metadata(submission.metadata)
     key = submission.idempotency_key
@@ -80,14 +78,6 @@ def _prepare(submission: Submission, router: Router, settings: JobSettings) -> N
         max_attempts=_max_attempts(submission.max_attempts, settings),
         expires_in_ms=_expires_in_ms(submission.expires_in_s, settings),
     )
-
-
-def _label(value: str, field: str) -> str:
-    if not (
-        isinstance(value, str) and 0 < len(value) <= MAX_LABEL and value.isascii() and value.isprintable()
-    ):
-        raise InvalidRequest(f"{field}: must be 1 to {MAX_LABEL} printable ASCII characters", field=field)
-    return value
 
 
 def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:

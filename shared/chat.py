@@ -15,9 +15,6 @@ from typing_extensions import TypedDict
 
 from shared.errors import InvalidRequest, RequestTooLarge
 
-MAX_BODY_BYTES = 4 * 1024 * 1024
-"""Largest request body accepted, in bytes of JSON (chatd's limit)."""
-
 
 class ContentPart(TypedDict):
     """One part of a message: `text`, `image_url`, or a type chatq does not interpret."""
@@ -86,7 +83,7 @@ def parse_request(data: Any) -> ChatRequest:
         raise _explain(exc) from None
 
 
-def encode_request(request: ChatRequest, *, max_bytes: int = MAX_BODY_BYTES) -> bytes:
+def encode_request(request: ChatRequest, *, max_bytes: int) -> bytes:
     """The request as compact JSON.
 
     Raises:

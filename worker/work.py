@@ -8,8 +8,9 @@ from typing import Any
 import orjson
 
 from shared.chat import ChatRequest, parse_request
-from shared.errors import ChatqError, InvalidRequest
+from shared.errors import ChatqError
 from shared.job import Candidate
+from shared.labels import check_label
 from shared.routing import Router
 from shared.store import rq_layout
 from shared.store.grants import Grant
@@ -78,14 +79,3 @@ def _candidate(info: dict[str, Any], request: ChatRequest, router: Router) -> Ca
             return router.resolve(request.model).candidates[0]
         case _:
             raise CorruptJob("cq_info.candidates is not a list of [provider, model]")
-
-
-def check_label(value: Any, *, field: str) -> str:
-    """A label that may go into an HTTP header: printable ASCII, at most 128 characters.
-
-    Raises:
-        InvalidRequest: It is something else.
-    """
-    if isinstance(value, str) and 0 < len(value) <= 128 and value.isascii() and value.isprintable():
-        return value
-    raise InvalidRequest(f"{field}: must be 1 to 128 printable ASCII characters", field=field)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from shared.chat import MAX_BODY_BYTES
 from shared.settings import BUILTIN_PROVIDERS, JobSettings, Settings, load_settings
 
 SECRET = "sk-seeded-secret-0123456789"
@@ -170,7 +169,7 @@ def test_repr_never_shows_a_secret(tmp_path: Path) -> None:
 
 def test_body_limit_is_the_schema_limit() -> None:
     """The setting's default and the chat schema's limit are one number."""
-    assert JobSettings().max_body_bytes == MAX_BODY_BYTES
+    assert JobSettings().max_body_bytes == 4 * 1024 * 1024
 
 
 def test_settings_built_by_hand_equal_the_defaults() -> None:
