@@ -63,9 +63,13 @@ class ChatRequest(BaseModel):
         return self.max_completion_tokens or self.max_tokens
 
     def body(self) -> dict[str, Any]:
-        """The fields that were given, unknown ones included, as a new dict; values are shared, not copied."""
-        values = self.__dict__
-        given = {name: values[name] for name in self.model_fields_set if name in values}
+        """The fields that were given, unknown ones included, as a new dict; values are shared, not copied.
+
+        The order is the schema's, then the caller's: the same request has the same JSON in every process,
+        because idempotency compares its digest.
+        """
+        given_names = self.model_fields_set
+        given = {name: value for name, value in self.__dict__.items() if name in given_names}
         if self.__pydantic_extra__:
             given.update(self.__pydantic_extra__)
         return given

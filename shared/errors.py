@@ -9,6 +9,8 @@ ChatqError
 │  └─ IdempotencyConflict      the idempotency key was used with another body
 ├─ JobNotFound                 no such job, or its result has expired
 ├─ JobFailed                   the job ended without an answer (raised by readers that want one)
+├─ BatchRefused                the files of a `chatq run` do not fit the command; the caller acts
+├─ WorkerLost                  the worker that a `chatq run` started keeps dying
 ├─ WaitTimeout                 the job was not finished in time; it goes on
 ├─ StoreError                  Redis; every script is safe to send again
 │  ├─ StoreUnavailable         no connection, no answer
@@ -111,6 +113,19 @@ class JobFailed(ChatqError):
 
     code = "job_failed"
     exit_code = 1
+
+
+class BatchRefused(ChatqError):
+    """A batch cannot start or go on with these files; the message says what to do."""
+
+    code = "batch_refused"
+    exit_code = 2
+
+
+class WorkerLost(ChatqError):
+    """The run's own worker keeps dying; the message has its last words."""
+
+    code = "worker_lost"
 
 
 class WaitTimeout(ChatqError):

@@ -10,19 +10,13 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Sequence
-
-import redis
 
 from shared.errors import StoreError
-from shared.store.scripts import Arg, run_once
+from shared.store.leases import LeaseRenewer
 from shared.store.workers import WorkerRecord
 from worker.engine import Engine
 
 log = logging.getLogger(__name__)
-
-CHUNK = 500
-"""Leases a script call: keeps one call under a millisecond of Redis."""
 
 STAMP_S = 1.0
 """How often the event loop shows that it is alive."""
@@ -32,24 +26,21 @@ class Heartbeat:
     """Renews everything a worker holds, every `renew_s`.
 
     Args:
-        client: Synchronous client, used by this thread only.
-        with_flags: Whether the server knows script flags.
+        leases: Used by this thread only, as is `record`.
     """
 
     def __init__(
         self,
         engine: Engine,
         record: WorkerRecord,
-        client: redis.Redis,
+        leases: LeaseRenewer,
         *,
-        with_flags: bool,
         lease_s: float,
         renew_s: float,
     ) -> None:
         self._engine = engine
         self._record = record
-        self._client = client
-        self._with_flags = with_flags
+        self._leases = leases
         self._lease_s = lease_s
         self._renew_s = renew_s
         self._stopping = threading.Event()
@@ -77,7 +68,6 @@ class Heartbeat:
             self._record.bury()
         except StoreError as exc:
             log.warning("leaving the registry failed, its entry will expire: %s", exc)
-        self._client.close()
 
     def _beat(self) -> None:
         silent_s = time.monotonic() - self._loop_alive_at
@@ -86,18 +76,8 @@ class Heartbeat:
             return
         try:
             members = self._engine.members()
-            for start in range(0, len(members), CHUNK):
-                self._extend(members[start : start + CHUNK])
+            if lost := self._leases.renew(members):
+                self._loop.call_soon_threadsafe(self._engine.lost, lost)
             self._record.beat(in_flight=len(members), is_draining=self._engine.is_draining)
         except StoreError as exc:
             log.warning("heartbeat missed: %s", exc)
-
-    def _extend(self, members: Sequence[str]) -> None:
-        args: list[Arg] = [int(self._lease_s * 1000), *members]
-        reply = [
-            word.decode()
-            for word in run_once(self._client, "extend_leases", args, with_flags=self._with_flags)
-        ]
-        lost = list(zip(reply[::2], reply[1::2], strict=True))
-        if lost:
-            self._loop.call_soon_threadsafe(self._engine.lost, lost)

@@ -14,7 +14,8 @@ import resource
 import secrets
 import signal
 import socket
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from shared.settings import Settings
 from shared.store import keys
 from shared.store.connect import Store, sync_client
 from shared.store.grants import GrantStore, QueueKeeper
+from shared.store.leases import LeaseRenewer
 from shared.store.signals import Signals
 from shared.store.workers import WorkerRecord
 from shared.version import VERSION
@@ -109,23 +111,23 @@ class WorkerProcess:
         )
         promoter = Promoter(keeper, poll_s=worker.poll_s)
         engine = self._engine(store, upstreams, promoter)
-        signals = self._signals(store, engine)
-        heartbeat = self._heartbeat(store, engine)
         self._take_signals(engine)
-        beating = asyncio.create_task(heartbeat.run(), name="heartbeat")
-        try:
-            await signals.start()
-            self._start("promoter", promoter.run())
-            self._start("rescuer", Rescuer(keeper).run())
-            self._start("janitor", Janitor(store, self._queues, failure_ttl_s=jobs.failure_ttl_s).run())
-            if self._plan.follows_parent:
-                self._start("parent-watch", self._follow_parent(engine))
-            log.info("%s serves %s with %d slots", self._name, ", ".join(upstreams), self._plan.concurrency)
-            await engine.run(is_finished=keeper.is_empty if self._plan.is_burst else None)
-        finally:
-            await end_tasks(*self._background)
-            await signals.stop()
-            await end_tasks(beating)
+        with self._heartbeat(store, engine) as heartbeat:
+            beating = asyncio.create_task(heartbeat.run(), name="heartbeat")
+            signals = self._signals(store, engine)
+            try:
+                await signals.start()
+                self._start("promoter", promoter.run())
+                self._start("rescuer", Rescuer(keeper).run())
+                self._start("janitor", Janitor(store, self._queues, failure_ttl_s=jobs.failure_ttl_s).run())
+                if self._plan.follows_parent:
+                    self._start("parent-watch", self._follow_parent(engine))
+                log.info("%s serves %s, %d slots", self._name, ", ".join(upstreams), self._plan.concurrency)
+                await engine.run(is_finished=keeper.is_empty if self._plan.is_burst else None)
+            finally:
+                await end_tasks(*self._background)
+                await signals.stop()
+                await end_tasks(beating)
         log.info("%s is done", self._name)
 
     def _engine(self, store: Store, upstreams: Mapping[str, Upstream], promoter: Promoter) -> Engine:
@@ -154,16 +156,17 @@ class WorkerProcess:
             on_delay=promoter.parked,
         )
 
-    def _heartbeat(self, store: Store, engine: Engine) -> Heartbeat:
+    @contextmanager
+    def _heartbeat(self, store: Store, engine: Engine) -> Iterator[Heartbeat]:
+        """The heartbeat with its own connection, which outlives it."""
+        worker = self._settings.worker
         client = sync_client(self._plan.redis_url, self._settings.redis)
-        return Heartbeat(
-            engine,
-            WorkerRecord(client, name=self._name, queues=self._queues, version=VERSION),
-            client,
-            with_flags=store.server.has_script_flags,
-            lease_s=self._settings.worker.lease_s,
-            renew_s=self._settings.worker.renew_s,
-        )
+        record = WorkerRecord(client, name=self._name, queues=self._queues, version=VERSION)
+        leases = LeaseRenewer(client, with_flags=store.server.has_script_flags, lease_s=worker.lease_s)
+        try:
+            yield Heartbeat(engine, record, leases, lease_s=worker.lease_s, renew_s=worker.renew_s)
+        finally:
+            client.close()
 
     def _start(self, name: str, role: Coroutine[Any, Any, None]) -> None:
         """Run a background role; one that ends by an error takes the process down, loudly."""

@@ -146,7 +146,7 @@ async def test_checker_sees_a_missing_fence(
     chaos_producer: Producer, fleet: WorkerRunner, simulator: Simulator, raw: redis.Redis
 ) -> None:
     """The same run with the fence taken out of the script must not pass."""
-    with pytest.raises(Broken, match="not every job completed|without exactly one outcome"):
+    with pytest.raises(Broken, match=r"not every job completed|without exactly one outcome"):
         await pause_a_worker(Run(chaos_producer), fleet, simulator, raw, CHAOS_MUTATION="no-fence")
 
 

@@ -19,7 +19,7 @@ def test_request_comes_out_as_it_went_in() -> None:
         "model": "m",
         "messages": [
             {"role": "system", "content": "s", "name": "n"},
-            {"role": "user", "content": [{"type": "text", "text": "t"}, {"type": "image_url", "image_url": {"url": "u"}}]},
+            {"role": "user", "content": [{"type": "text", "text": "t"}, {"type": "image_url", "image_url": {}}]},
             {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "function": {}}]},
             {"role": "tool", "content": "r", "tool_call_id": "1"},
         ],
@@ -33,6 +33,19 @@ def test_request_comes_out_as_it_went_in() -> None:
 def test_absent_fields_stay_absent() -> None:
     """What was not asked for is not sent."""
     assert parse_request(GOOD).body() == GOOD
+
+
+def test_same_request_has_same_json_everywhere() -> None:
+    """Idempotency compares digests between processes: the order is the schema's, not a set's."""
+    request = {"temperature": 0.5, "seed": 1, **GOOD, "zeta": 1, "alpha": 2}
+    assert list(parse_request(request).body()) == [
+        "model",
+        "messages",
+        "temperature",
+        "seed",
+        "zeta",
+        "alpha",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""The command line: one command a module; `main` finds them by their entry points."""
