@@ -133,7 +133,11 @@ class Lab:
         async with asyncio.timeout(timeout_s):
             while True:
                 totals = {k: int(v) for k, v in self.redis.hgetall("chatq:totals").items()}
-                if failed := {k: n for k, n in totals.items() if k in ("failed", "expired", "stale", "gone")}:
+                if failed := {
+                    k: n
+                    for k, n in totals.items()
+                    if k in ("failed", "expired", "stale", "gone", "rescued", "salvaged", "broken")
+                }:
                     raise RuntimeError(f"jobs were lost on the way: {failed}")
                 if totals.get("completed", 0) >= count:
                     return time.perf_counter() - started

@@ -85,11 +85,21 @@ class AttemptRunner:
         self._rng = random.Random()
 
     async def run(self, slot: Slot) -> Settlement:
-        """Make the attempt this grant is for. Never raises: whatever happens, the grant must be settled."""
+        """Make the attempt this grant is for. Whatever happens, the grant gets settled."""
+        slot.is_running = True
+        try:
+            return await self._attempt(slot)
+        except Exception as exc:  # a bug of ours on one job must not take its neighbours along
+            grant = slot.grant
+            log.exception("job %s attempt %d: unexpected error", grant.job_id, grant.attempts)
+            return _end(grant, None, "failed", InternalError(f"internal error: {type(exc).__name__}"))
+        finally:
+            slot.is_running = False
+
+    async def _attempt(self, slot: Slot) -> Settlement:
         grant = slot.grant
         work: Work | None = None
         started = time.monotonic()
-        slot.is_running = True
         try:
             if slot.stop:
                 return _dropped(slot, None, 0.0)
@@ -101,10 +111,6 @@ class AttemptRunner:
             return self._failed(slot, work, exc, time.monotonic() - started)
         except asyncio.CancelledError:
             return _dropped(slot, work, time.monotonic() - started)
-        except Exception as exc:  # a bug of ours on one job must not take its neighbours along
-            log.exception("job %s attempt %d: unexpected error", grant.job_id, grant.attempts)
-            error = InternalError(f"internal error: {type(exc).__name__}")
-            return self._failed(slot, work, error, time.monotonic() - started)
         return _completed(grant, work, answer, time.monotonic() - started)
 
     async def _call(self, grant: Grant, work: Work, remaining_s: float | None) -> Answer:

@@ -62,6 +62,8 @@ class Engine:
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._is_draining = False
+        self._is_giving_back = False
+        self._is_abandoned = False
         self._settler = Settler(store, flush_s=flush_s, flush_batch=flush_batch, on_settled=self._settled)
 
     # -- seen from outside ------------------------------------------------------------------------
@@ -108,29 +110,40 @@ class Engine:
 
     def give_back_all(self) -> None:
         """Drop what still runs and put the jobs back on their queues, no attempt spent."""
+        self._is_giving_back = True
         for slot in self._slots.values():
             slot.drop("drained")
 
+    def abandon(self) -> None:
+        """Stop waiting for Redis: what cannot be settled is left to its lease."""
+        self._is_abandoned = True
+        self._room.set()
+
     async def run(self, *, is_finished: Callable[[], Awaitable[bool]] | None = None) -> None:
-        """Work until drained.
+        """Work until drained. What is `in_flight` afterwards was abandoned.
 
         Args:
             is_finished: For a burst: asked when nothing is found and nothing runs; True ends the run.
         """
         settling = asyncio.create_task(self._settler.run(), name="settler")
         try:
-            while not self._is_draining:
-                if not await self._claim_once():
-                    if is_finished and not self._slots and await is_finished():
-                        return
-                    await _first(self._wake, self._poll_s)
-            while self._slots:
+            await self._claim_until_drained(is_finished)
+        finally:
+            # Also after an error of ours: what was paid for is settled first.
+            self._is_draining = True
+            while self._slots and not self._is_abandoned:
                 self._room.clear()
                 await self._room.wait()
-        finally:
             await end_tasks(settling)
 
     # -- claim → attempt → settle -----------------------------------------------------------------
+
+    async def _claim_until_drained(self, is_finished: Callable[[], Awaitable[bool]] | None) -> None:
+        while not self._is_draining:
+            if not await self._claim_once():
+                if is_finished and not self._slots and await is_finished():
+                    return
+                await _first(self._wake, self._poll_s)
 
     async def _claim_once(self) -> bool:
         """One claim, as soon as there is room. Returns whether to look again at once."""
@@ -162,13 +175,14 @@ class Engine:
 
     def _start(self, grant: Grant, now: float) -> None:
         slot = Slot(grant, grant.queue.rpartition(".")[0], now)
+        if self._is_giving_back:  # its claim was on the way
+            slot.drop("drained")
         self._slots[grant.member] = slot
         self._in_flight[slot.provider] += 1
         slot.task = asyncio.create_task(self._run_job(slot))
 
     async def _run_job(self, slot: Slot) -> None:
         settlement = await self._attempts.run(slot)
-        slot.is_running = False
         self._settler.put(settlement)
         if isinstance(settlement, Release) and settlement.delay_ms:
             self._on_delay(settlement.delay_ms / 1000)

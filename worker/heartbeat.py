@@ -52,28 +52,31 @@ class Heartbeat:
         """Beat until cancelled; then leave the registry."""
         self._thread.start()
         try:
-            while True:
+            while self._thread.is_alive():
                 self._loop_alive_at = time.monotonic()
                 await asyncio.sleep(STAMP_S)
+            raise RuntimeError("the heartbeat's thread died; its traceback is above")
         finally:
             self._stopping.set()
             self._thread.join()
 
     def _run(self) -> None:
         while True:
-            self._beat()
-            if self._stopping.wait(self._renew_s):
+            has_beaten = self._beat()
+            # After a failure soon again: leases run out while Redis is away.
+            if self._stopping.wait(self._renew_s if has_beaten else STAMP_S):
                 break
         try:
             self._record.bury()
         except StoreError as exc:
             log.warning("leaving the registry failed, its entry will expire: %s", exc)
 
-    def _beat(self) -> None:
+    def _beat(self) -> bool:
+        """One round; returns whether everything was renewed."""
         silent_s = time.monotonic() - self._loop_alive_at
         if silent_s > 2 * self._lease_s:
             log.error("the event loop has been stuck for %.0f s: leases are left to others", silent_s)
-            return
+            return True
         try:
             members = self._engine.members()
             if lost := self._leases.renew(members):
@@ -81,3 +84,5 @@ class Heartbeat:
             self._record.beat(in_flight=len(members), is_draining=self._engine.is_draining)
         except StoreError as exc:
             log.warning("heartbeat missed: %s", exc)
+            return False
+        return True

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.background import end_tasks
+from shared.errors import StoreUnavailable
 from shared.job import Lane
 from shared.providers import Provider, ProviderRegistry
 from shared.routing import Router
@@ -45,6 +46,9 @@ log = logging.getLogger(__name__)
 
 CALL_BYTES = 1024
 """Room for RQ's list around a request of the largest size."""
+
+LEAVE_S = 5.0
+"""How long giving jobs back may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ class WorkerProcess:
         self._queues = [f"{name}.{lane}" for name in plan.providers for lane in Lane]
         self._name = f"chatq-{socket.gethostname().partition('.')[0]}-{os.getpid()}-{secrets.token_hex(3)}"
         self._background: list[asyncio.Task[None]] = []
+        self._failure: BaseException | None = None
         self._stops = 0
 
     async def run(self) -> None:
@@ -113,22 +118,35 @@ class WorkerProcess:
         engine = self._engine(store, upstreams, promoter)
         self._take_signals(engine)
         with self._heartbeat(store, engine) as heartbeat:
-            beating = asyncio.create_task(heartbeat.run(), name="heartbeat")
+            beating = self._role(engine, "heartbeat", heartbeat.run())
             signals = self._signals(store, engine)
             try:
                 await signals.start()
-                self._start("promoter", promoter.run())
-                self._start("rescuer", Rescuer(keeper).run())
-                self._start("janitor", Janitor(store, self._queues, failure_ttl_s=jobs.failure_ttl_s).run())
-                if self._plan.follows_parent:
-                    self._start("parent-watch", self._follow_parent(engine))
+                for name, role in self._roles(store, engine, keeper, promoter):
+                    self._background.append(self._role(engine, name, role))
                 log.info("%s serves %s, %d slots", self._name, ", ".join(upstreams), self._plan.concurrency)
                 await engine.run(is_finished=keeper.is_empty if self._plan.is_burst else None)
             finally:
                 await end_tasks(*self._background)
                 await signals.stop()
                 await end_tasks(beating)
+        if self._failure is not None:
+            raise self._failure
+        if engine.in_flight:
+            raise StoreUnavailable(f"{engine.in_flight} jobs could not be settled; their leases will run out")
         log.info("%s is done", self._name)
+
+    def _roles(
+        self, store: Store, engine: Engine, keeper: QueueKeeper, promoter: Promoter
+    ) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+        """The background roles; any worker may do them."""
+        settings = self._settings
+        grace_s = settings.worker.renew_s + settings.redis.socket_timeout_s
+        yield "promoter", promoter.run()
+        yield "rescuer", Rescuer(keeper, grace_s=grace_s).run()
+        yield "janitor", Janitor(store, self._queues, failure_ttl_s=settings.jobs.failure_ttl_s).run()
+        if self._plan.follows_parent:
+            yield "parent-watch", self._follow_parent(engine)
 
     def _engine(self, store: Store, upstreams: Mapping[str, Upstream], promoter: Promoter) -> Engine:
         jobs, worker, lanes = self._settings.jobs, self._settings.worker, self._settings.lanes
@@ -161,18 +179,26 @@ class WorkerProcess:
         """The heartbeat with its own connection, which outlives it."""
         worker = self._settings.worker
         client = sync_client(self._plan.redis_url, self._settings.redis)
-        record = WorkerRecord(client, name=self._name, queues=self._queues, version=VERSION)
-        leases = LeaseRenewer(client, with_flags=store.server.has_script_flags, lease_s=worker.lease_s)
+        flags = store.server.has_script_flags
+        record = WorkerRecord(client, name=self._name, queues=self._queues, version=VERSION, with_flags=flags)
+        leases = LeaseRenewer(client, with_flags=flags, lease_s=worker.lease_s)
         try:
             yield Heartbeat(engine, record, leases, lease_s=worker.lease_s, renew_s=worker.renew_s)
         finally:
             client.close()
 
-    def _start(self, name: str, role: Coroutine[Any, Any, None]) -> None:
-        """Run a background role; one that ends by an error takes the process down, loudly."""
+    def _role(self, engine: Engine, name: str, role: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a role; one that ends by an error drains the process and is its exit."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                log.critical("%s ended: %r; the worker stops", name, error)
+                self._failure = error
+                self._stop(engine)
+
         task = asyncio.create_task(role, name=name)
-        task.add_done_callback(_die_with)
-        self._background.append(task)
+        task.add_done_callback(ended)
+        return task
 
     def _signals(self, store: Store, engine: Engine) -> Signals:
         commands = keys.worker_commands(self._name)
@@ -196,12 +222,12 @@ class WorkerProcess:
         self._stops += 1
         if self._stops > 1:
             log.warning("asked again: giving back %d jobs", engine.in_flight)
-            engine.give_back_all()
+            _give_up(engine)
             return
         grace_s = self._settings.worker.grace_s
         log.info("asked to stop: draining %d jobs for up to %.0f s", engine.in_flight, grace_s)
         engine.drain()
-        asyncio.get_running_loop().call_later(grace_s, engine.give_back_all)
+        asyncio.get_running_loop().call_later(grace_s, _give_up, engine)
 
     async def _follow_parent(self, engine: Engine) -> None:
         parent = os.getppid()
@@ -212,10 +238,10 @@ class WorkerProcess:
         await asyncio.Event().wait()
 
 
-def _die_with(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("%s ended: %r; stopping the worker", task.get_name(), error)
-        os.kill(os.getpid(), signal.SIGTERM)
+def _give_up(engine: Engine) -> None:
+    """Give everything back; if Redis does not even take that, leave it to the leases."""
+    engine.give_back_all()
+    asyncio.get_running_loop().call_later(LEAVE_S, engine.abandon)
 
 
 def _raise_file_limit() -> None:

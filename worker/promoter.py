@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 from shared.errors import StoreError
 from shared.store.grants import QueueKeeper
@@ -22,31 +23,34 @@ class Promoter:
         self._keeper = keeper
         self._poll_s = poll_s
         self._due_sooner = asyncio.Event()
-        self._next_s = poll_s
+        self._next_at = 0.0
 
     def parked(self, delay_s: float) -> None:
         """This worker parked a job for so long."""
-        if delay_s < self._next_s:
-            self._next_s = delay_s
+        due_at = time.monotonic() + delay_s
+        if due_at < self._next_at:
+            self._next_at = due_at
             self._due_sooner.set()
 
     async def run(self) -> None:
         """Promote for ever."""
         while True:
+            self._next_at = time.monotonic() + self._poll_s
             try:
                 due_s = await self._keeper.promote()
             except StoreError as exc:
                 log.warning("promoting waits for Redis: %s", exc)
-                due_s = None
-            self._next_s = self._poll_s if due_s is None else min(due_s, self._poll_s)
+            else:
+                if due_s is not None:
+                    self.parked(due_s)
             await self._sleep()
 
     async def _sleep(self) -> None:
-        """Sleep for `_next_s`, which `parked` may shorten meanwhile."""
-        self._due_sooner.clear()
-        try:
-            async with asyncio.timeout(self._next_s):
-                await self._due_sooner.wait()
-        except TimeoutError:
-            return
-        await asyncio.sleep(max(self._next_s, 0.005))
+        """Sleep until `_next_at`, which `parked` may bring forward meanwhile."""
+        while (left_s := self._next_at - time.monotonic()) > 0:
+            self._due_sooner.clear()
+            try:
+                async with asyncio.timeout(left_s):
+                    await self._due_sooner.wait()
+            except TimeoutError:
+                return

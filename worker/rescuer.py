@@ -17,9 +17,8 @@ log = logging.getLogger(__name__)
 INTERVAL_S = 3.0
 """With 30 s leases a dead worker's jobs run elsewhere in at most 34 s."""
 
-GRACE_S = 10.0
-"""After a gap this long (Redis was away, this process was stopped) one round is left out: the owners of leases
-that ran out meanwhile get the time to renew them."""
+JUMP_S = 10.0
+"""A gap between two rounds, or a jump of Redis's clock against ours, that is not a late timer."""
 
 LOST = orjson.dumps(
     {
@@ -30,27 +29,43 @@ LOST = orjson.dumps(
 
 
 class Rescuer:
-    """Looks for leases that ran out."""
+    """Looks for leases that ran out.
 
-    def __init__(self, keeper: QueueKeeper) -> None:
+    Args:
+        grace_s: No rescue for so long after Redis was away, after a clock jump, and after this process stood
+            still: the owners of leases that ran out meanwhile get the time to renew them.
+    """
+
+    def __init__(self, keeper: QueueKeeper, *, grace_s: float) -> None:
         self._keeper = keeper
+        self._grace_s = grace_s
+        self._not_before = 0.0
+        self._offset_s: float | None = None
 
     async def run(self) -> None:
         """Rescue for ever."""
-        last_mono, last_redis = time.monotonic(), 0.0
         while True:
+            asleep = time.monotonic()
             await asyncio.sleep(INTERVAL_S * random.uniform(0.7, 1.3))
-            gap_s, last_mono = time.monotonic() - last_mono, time.monotonic()
-            if gap_s > GRACE_S:
-                continue
+            if time.monotonic() - asleep > INTERVAL_S + JUMP_S:
+                self._hold_off()
             try:
-                redis_now = await self._keeper.now()
-                jumped_s = redis_now - last_redis - gap_s
-                last_redis = redis_now
-                if last_redis and jumped_s < GRACE_S:
+                self._watch_clock(await self._keeper.now())
+                if time.monotonic() >= self._not_before:
                     await self._round()
             except StoreError as exc:
                 log.warning("rescuing waits for Redis: %s", exc)
+                self._hold_off()
+
+    def _hold_off(self) -> None:
+        self._not_before = time.monotonic() + self._grace_s
+
+    def _watch_clock(self, redis_now: float) -> None:
+        """Leases are on Redis's clock: when it jumps, they all run out at once."""
+        offset_s = redis_now - time.monotonic()
+        if self._offset_s is not None and abs(offset_s - self._offset_s) > JUMP_S:
+            self._hold_off()
+        self._offset_s = offset_s
 
     async def _round(self) -> None:
         while True:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from shared.errors import StoreError, StoreFull, StoreUnavailable
+from shared.errors import StoreFull, StoreUnavailable
 from shared.store.grants import Grant, GrantStore, Outcome, Release
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Settler:
             except (StoreUnavailable, StoreFull) as exc:
                 log.warning("settling %d jobs waits for Redis: %s", len(group), exc)
                 await asyncio.sleep(0.2)
-            except StoreError as exc:
+            except Exception as exc:  # data that Redis or we cannot write; the settler itself must go on
                 await self._refused(send, group, exc)
                 return
             else:
@@ -88,11 +88,11 @@ class Settler:
                     self._on_settled(item.grant, code)
                 return
 
-    async def _refused(self, send: Send, group: Sequence[Outcome | Release], exc: StoreError) -> None:
-        """Redis refuses the group for good: one broken key must not hold up its neighbours."""
+    async def _refused(self, send: Send, group: Sequence[Outcome | Release], exc: Exception) -> None:
+        """The group is refused for good: one broken job must not hold up its neighbours."""
         if len(group) > 1:
             for index in range(len(group)):
                 await self._until_done(send, group[index : index + 1])
             return
-        log.error("job %s cannot be settled: %s", group[0].grant.job_id, exc)
+        log.error("job %s cannot be settled: %r", group[0].grant.job_id, exc)
         self._on_settled(group[0].grant, "refused")

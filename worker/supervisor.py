@@ -23,9 +23,10 @@ class Supervisor:
         self._env = env
         self._children = [self._spawn() for _ in range(count)]
         self._stopping = threading.Event()
+        self._worst = 0
 
     def run(self) -> int:
-        """Wait for the children; returns 0 when all ended well."""
+        """Wait for the children; returns 0, or the worst exit code of those that were asked to stop."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._forward)
         while self._children:
@@ -34,13 +35,17 @@ class Supervisor:
                 if code is not None:
                     self._ended(child, code)
             time.sleep(0.1)
-        return 0
+        return self._worst
 
     def _ended(self, child: subprocess.Popen[bytes], code: int) -> None:
         self._children.remove(child)
-        if code != 0 and not self._stopping.is_set():
-            log.error("worker process %d died (%d); starting another", child.pid, code)
-            time.sleep(RESTART_S)
+        if code == 0:
+            return
+        if self._stopping.is_set():
+            self._worst = max(self._worst, abs(code))
+            return
+        log.error("worker process %d died (%d); starting another", child.pid, code)
+        if not self._stopping.wait(RESTART_S):
             self._children.append(self._spawn())
 
     def _forward(self, number: int, _frame: object) -> None:

@@ -61,14 +61,18 @@ def open_work(grant: Grant, router: Router, *, max_bytes: int) -> Work:
     candidate = _candidate(info, request, router)
     if candidate.provider != provider:
         raise CorruptJob(f"the job routes to {candidate.provider!r} but waited in queue {grant.queue!r}")
-    source = info.get("source")
     return Work(
         request=request,
         candidate=candidate,
         requested_model=request.model,
-        client=info.get("client"),
-        source=check_label(source, field="source") if source is not None else None,
+        client=_label(info, "client"),
+        source=_label(info, "source"),
     )
+
+
+def _label(info: dict[str, Any], field: str) -> str | None:
+    value = info.get(field)
+    return None if value is None else check_label(value, field=field)
 
 
 def _candidate(info: dict[str, Any], request: ChatRequest, router: Router) -> Candidate:

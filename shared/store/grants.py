@@ -83,7 +83,7 @@ class Release:
 
     Attributes:
         delay_ms: 0 = to the front of its queue now.
-        gives_attempt_back: The attempt was not a failed one: a rate limit, or a drain before the call.
+        gives_attempt_back: The attempt was not a failed one: a rate limit, or a drain.
         error: Why, as JSON, or empty.
     """
 
@@ -165,7 +165,7 @@ class GrantStore:
         return Claimed(grants, reply[1])
 
     async def finalize(self, outcomes: Sequence[Outcome], *, retry_s: float) -> list[str]:
-        """Store outcomes. Returns a code each: ok, same, salvaged, stale, revoked, gone.
+        """Store outcomes. Returns a code each: ok, same, salvaged, stale, revoked, gone, broken.
 
         Raises:
             StoreUnavailable: No answer within `retry_s`; send the same outcomes again, never the calls.
@@ -174,7 +174,7 @@ class GrantStore:
         for o in outcomes:
             args += (
                 o.grant.job_id, o.grant.token, o.kind, o.value, o.attempt_event, o.outcome_event,
-                self._mirrored(o),
+                self._mirrored(o), o.grant.queue,
             )  # fmt: skip
         return [code.decode() for code in await self._store.run("finalize_jobs", args, retry_s=retry_s)]
 
@@ -187,7 +187,7 @@ class GrantStore:
         return rq_layout.encode_traceback(outcome.value.decode())
 
     async def release(self, releases: Sequence[Release], *, retry_s: float) -> list[str]:
-        """Give grants back. Returns a code each: ok, stale, revoked, gone.
+        """Give grants back. Returns a code each: ok, stale, revoked, gone, broken.
 
         Raises:
             StoreUnavailable: No answer within `retry_s`; send the same again.
@@ -196,7 +196,7 @@ class GrantStore:
         for r in releases:
             args += (
                 r.grant.job_id, r.grant.token, r.reason, r.delay_ms, int(r.gives_attempt_back),
-                r.error, r.attempt_event,
+                r.error, r.attempt_event, r.grant.queue,
             )  # fmt: skip
         return [code.decode() for code in await self._store.run("release_jobs", args, retry_s=retry_s)]
 
@@ -231,7 +231,7 @@ class QueueKeeper:
         Returns:
             Ids put back, ids failed.
         """
-        back, failed = await self._store.run("rescue_jobs", [*self._rescue_args, lost_error])
+        back, failed = await self._store.run("rescue_jobs", [*self._rescue_args, lost_error, *self._queues])
         return back.decode().split(), failed.decode().split()
 
     async def now(self) -> float:

@@ -33,17 +33,22 @@ async def trim_registries(store: Store, queues: Sequence[str], *, failure_ttl_s:
                 *_, cancelled = await pipe.execute()
             async with client.pipeline(transaction=False) as pipe:
                 for job_id in cancelled:
-                    pipe.ttl(keys.job(job_id.decode()))
+                    pipe.ttl(_job(job_id))
                 ttls = await pipe.execute()
             async with client.pipeline(transaction=True) as pipe:
                 for job_id, ttl in zip(cancelled, ttls, strict=True):
                     if ttl == -1:  # no TTL yet
-                        pipe.expire(keys.job(job_id.decode()), failure_ttl_s)
+                        pipe.expire(_job(job_id), failure_ttl_s)
                     pipe.zrem(keys.cancelled(name), job_id)
                 await pipe.execute()
         await _forget_dead_workers(store, queues)
     except RedisError as exc:
         raise translate(exc) from exc
+
+
+def _job(job_id: bytes) -> bytes:
+    """The key of whatever stands in a registry: anybody can write there, so it need not be text."""
+    return keys.job("").encode() + job_id
 
 
 async def _forget_dead_workers(store: Store, queues: Sequence[str]) -> None:

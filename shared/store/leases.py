@@ -33,6 +33,6 @@ class LeaseRenewer:
         for start in range(0, len(members), CHUNK):
             args: list[Arg] = [self._lease_ms, *members[start : start + CHUNK]]
             reply = run_once(self._client, "extend_leases", args, with_flags=self._with_flags)
-            words = [word.decode() for word in reply]
+            words = [word.decode(errors="replace") for word in reply]
             lost += zip(words[::2], words[1::2], strict=True)
         return lost

@@ -35,7 +35,10 @@ from shared.errors import StoreError, StoreFull, StoreUnavailable
 Arg = str | bytes | int | float
 
 PASSING = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError)
-"""Errors that end by themselves: restart, failover, stall. MISCONF and TRYAGAIN are told by their text."""
+"""Errors that end by themselves: restart, failover, stall."""
+
+_PASSING_WORDS = re.compile(r"\b(READONLY|MISCONF|NOREPLICAS|BUSY|MASTERDOWN|TRYAGAIN|LOADING)\b")
+"""The same inside a script: servers below 7.0 report them in the middle of a longer text."""
 
 _SHEBANG = re.compile(r"\A#!lua[^\n]*\n")
 
@@ -92,7 +95,7 @@ def is_passing(exc: RedisError) -> bool:
     """Whether sending the same call again later may succeed."""
     if isinstance(exc, PASSING):
         return True
-    return isinstance(exc, ResponseError) and str(exc).startswith(("MISCONF", "TRYAGAIN", "MASTERDOWN"))
+    return isinstance(exc, ResponseError) and _PASSING_WORDS.search(str(exc)) is not None
 
 
 class ScriptRunner:

@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import redis
 from redis.exceptions import RedisError
@@ -16,7 +15,7 @@ from redis.exceptions import RedisError
 from shared.job import Lane
 from shared.store import keys, rq_layout
 from shared.store.connect import Store
-from shared.store.scripts import translate
+from shared.store.scripts import Arg, run_once, translate
 
 LANES = frozenset(lane.value for lane in Lane)
 
@@ -30,18 +29,21 @@ DEAD_TTL_S = 60
 class WorkerRecord:
     """One worker's entry in RQ's registry, kept by the heartbeat's synchronous client."""
 
-    def __init__(self, client: redis.Redis, *, name: str, queues: Sequence[str], version: str) -> None:
+    def __init__(
+        self, client: redis.Redis, *, name: str, queues: Sequence[str], version: str, with_flags: bool
+    ) -> None:
         self._client = client
+        self._name = name
         self._key = keys.worker(name)
         self._queues = queues
-        self._fields: dict[Any, Any] = {
+        self._with_flags = with_flags
+        self._fields: dict[str, str | int] = {
             "birth": rq_layout.format_date(time.time()),
             "hostname": socket.gethostname(),
             "ip_address": "",
-            "pid": str(os.getpid()),
+            "pid": os.getpid(),
             "version": f"chatq {version}",
             "python_version": platform.python_version(),
-            "queues": ",".join(queues),
         }
 
     def beat(self, *, in_flight: int, is_draining: bool) -> None:
@@ -50,24 +52,15 @@ class WorkerRecord:
         Raises:
             StoreError: Redis did not take it.
         """
-        state = "suspended" if is_draining else "busy" if in_flight else "idle"
-        try:
-            with self._client.pipeline(transaction=True) as pipe:
-                now = rq_layout.format_date(time.time())
-                changing: dict[Any, Any] = {
-                    "last_heartbeat": now,
-                    "state": state,
-                    "cq_in_flight": str(in_flight),
-                }
-                pipe.hset(self._key, mapping={**self._fields, **changing})
-                pipe.expire(self._key, WORKER_TTL_S)
-                pipe.sadd(keys.WORKERS, self._key)
-                for queue in self._queues:
-                    pipe.sadd(keys.queue_workers(queue), self._key)
-                    pipe.sadd(keys.QUEUES, keys.queue(queue))
-                pipe.execute()
-        except RedisError as exc:
-            raise translate(exc) from exc
+        fields: dict[str, str | int] = {
+            **self._fields,
+            "last_heartbeat": rq_layout.format_date(time.time()),
+            "state": "suspended" if is_draining else "busy" if in_flight else "idle",
+            "cq_in_flight": in_flight,
+        }
+        args: list[Arg] = [self._name, WORKER_TTL_S, ",".join(self._queues)]
+        args += [word for pair in fields.items() for word in pair]
+        run_once(self._client, "beat_worker", args, with_flags=self._with_flags)
 
     def bury(self) -> None:
         """Leave the registry.

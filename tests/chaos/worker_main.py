@@ -2,6 +2,7 @@
 
 Steps: `claimed` (the reply of a claim is here, nothing sent), `sent` (a call is on its way), `answered` (its
 answer is here, not settled), `finalize_sent` (the script ran, its reply is not read).
+`janitor_dies` is no kill: that role raises at once.
 `CHAOS_MUTATION=no-fence` takes the fence out of the finalize script, to prove that the checker sees it missing.
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 from shared.store import scripts
 from shared.store.grants import GrantStore
 from worker.cli import worker
+from worker.janitor import Janitor
 from worker.upstream.http import HttpClient
 
 STEP, _, NUMBER = os.environ.get("CHAOS_FAILPOINT", "").partition(":")
@@ -58,6 +60,12 @@ def arm() -> None:
         HttpClient.post = die_after(HttpClient.post)  # type: ignore[method-assign]
     elif STEP == "finalize_sent":
         GrantStore.finalize = die_after(GrantStore.finalize)  # type: ignore[method-assign]
+    elif STEP == "janitor_dies":
+        Janitor.run = die_at_once  # type: ignore[method-assign]
+
+
+async def die_at_once(self: Janitor) -> None:
+    raise RuntimeError("a bug in the janitor")
 
 
 def remove_fence() -> None:

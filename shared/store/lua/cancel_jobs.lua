@@ -6,24 +6,24 @@
 -- Returns {chatq state or RQ status before the call, state after it} a job, '' for no such job.
 redis.call('ZREM', LEASES, '') -- first write frees memory: works over maxmemory below 7.0 too
 local reply = {}
-for i = 2, #ARGV do
-  local id = ARGV[i]
+local function cancel(id)
   local f = redis.call('HMGET', job_key(id), 'status', 'cq_token', 'origin', 'cq_notify', 'failure_ttl', 'worker_name', 'cq_state')
-  local before = f[7] or f[1] or ''
-  local after = before
-  if f[1] and not TERMINAL[f[1]] then
-    after = 'cancelled'
-    if f[1] == 'started' then
-      local member = id .. ':' .. (f[2] or '')
-      redis.call('ZREM', LEASES, member)
-      redis.call('ZREM', 'rq:wip:' .. f[3], member)
-      drop_execution(id, f[2] or '')
-      redis.call('PUBLISH', 'rq:pubsub:' .. (f[6] or ''), string.format('{"command":"stop-job","job_id":"%s"}', id))
-    end
-    finish(id, {status = f[1], origin = f[3], notify = f[4], failure_ttl = f[5]}, 'cancelled')
-    add_bare_outcome(ARGV[1], id, f[3], 'cancelled')
+  if not f[1] or TERMINAL[f[1]] then return f[7] or f[1] or '' end
+  if f[1] == 'started' then
+    local token = f[2] or ''
+    redis.call('ZREM', LEASES, id .. ':' .. token)
+    redis.call('ZREM', 'rq:wip:' .. f[3], id .. ':' .. token)
+    drop_execution(id, token)
+    redis.call('PUBLISH', 'rq:pubsub:' .. (f[6] or ''), cjson.encode({command = 'stop-job', job_id = id}))
   end
-  reply[#reply + 1], reply[#reply + 2] = before, after
+  finish(id, {status = f[1], origin = f[3], notify = f[4], failure_ttl = f[5]}, 'cancelled')
+  add_bare_outcome(ARGV[1], id, f[3], 'cancelled')
+  return 'cancelled'
+end
+
+for i = 2, #ARGV do
+  local before = redis.call('HMGET', job_key(ARGV[i]), 'cq_state', 'status')
+  reply[#reply + 1], reply[#reply + 2] = before[1] or before[2] or '', cancel(ARGV[i])
 end
 add_totals()
 notify()

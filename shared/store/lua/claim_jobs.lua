@@ -2,6 +2,7 @@
 -- Grants up to `want` queued jobs to a worker: pop, compare-and-set on status, lease, mirror, attempt counted.
 -- Safe to send twice: the same nonce gets the same grant again, as far as its leases still stand.
 -- The first write frees memory, so a claim also works over maxmemory on servers below 7.0.
+-- A list entry that is no job id, or whose key is no hash, is dropped and counted as broken.
 -- A list entry whose job is not `queued` on this queue (cancelled, ended, moved, gone) is a tombstone and is dropped.
 -- ARGV 1 worker name  2 nonce  3 want  4 lease_ms  5 largest data, bytes  6 mirror ('light' or 'full')
 --      7 number of lanes  then a name and a weight a lane  then a name and this worker's in-flight count a provider
@@ -13,7 +14,7 @@ local mirror_full = ARGV[6] == 'full'
 local grant_key = 'chatq:grant:' .. worker
 local reply = {TIME[1] * 1000000 + TIME[2], 0}
 local FIELDS = {'status', 'origin', 'data', 'cq_info', 'cq_epoch', 'cq_attempts', 'cq_max', 'cq_deadline', 'enqueued_at', 'cq_token',
-  'cq_limited'}
+  'cq_limited', 'cq_state'}
 
 local function add_to_reply(id, token, queue, job, attempts)
   local data = job[3] or ''
@@ -34,6 +35,7 @@ if last and string.sub(last, 1, #nonce + 1) == nonce .. ' ' then
       add_to_reply(id, token, job[2], job, tonumber(job[6]) or 0)
     end
   end
+  reply[2] = 1 -- unknown: look again
   return reply
 end
 if redis.call('EXISTS', 'rq:suspended') == 1 then
@@ -97,14 +99,23 @@ end
 local granted_ids, leases, dropped = {}, {}, 0
 local function grant(id, queue, wip)
   local key = job_key(id)
+  if not is_id(id) then
+    redis.call('EXPIRE', key, 86400)
+    error('no job id')
+  end
   local job = redis.call('HMGET', key, unpack(FIELDS))
   if job[1] ~= 'queued' or job[2] ~= queue then
     dropped = dropped + 1
     if TERMINAL[job[1]] and redis.call('TTL', key) == -1 then -- RQ's own cancel sets none
-      redis.call('EXPIRE', key, redis.call('HGET', key, 'failure_ttl') or 86400)
+      redis.call('EXPIRE', key, ttl_of(redis.call('HGET', key, 'failure_ttl')))
     end
-    return
+    return 'dropped'
   end
+  if job[12] then -- it had ended, and RQ's requeue put it back: it starts anew
+    redis.call('HDEL', key, 'cq_state', 'cq_error', 'cq_limited', 'ended_at')
+    job[6], job[11] = nil, nil
+  end
+  redis.call('PERSIST', key) -- RQ's ttl is for the time in the queue; a requeued job still has that of its error
   local deadline = tonumber(job[8])
   local attempts = tonumber(job[6]) or 0
   if not (deadline and deadline <= NOW_MS) then attempts = attempts + 1 end
@@ -115,6 +126,8 @@ local function grant(id, queue, wip)
     'cq_epoch', epoch, 'cq_token', token, 'cq_attempts', attempts)
   leases[#leases + 1], leases[#leases + 2] = NOW_MS + lease_ms, member
   wip[#wip + 1], wip[#wip + 2] = '+inf', member
+  granted_ids[#granted_ids + 1] = id
+  add_to_reply(id, token, queue, job, attempts)
   if mirror_full then
     local execution, ttl = 'rq:execution:' .. member, math.ceil(lease_ms / 1000) + 3600
     redis.call('HSET', execution, 'id', token, 'job_id', id, 'created_at', NOW_S, 'last_heartbeat', NOW_S, 'worker_name', worker)
@@ -122,8 +135,7 @@ local function grant(id, queue, wip)
     redis.call('ZADD', 'rq:executions:' .. id, NOW_S + ttl, token)
     redis.call('EXPIRE', 'rq:executions:' .. id, ttl)
   end
-  granted_ids[#granted_ids + 1] = id
-  add_to_reply(id, token, queue, job, attempts)
+  return 'granted'
 end
 
 for _, provider in ipairs(providers) do
@@ -131,7 +143,9 @@ for _, provider in ipairs(providers) do
     for l, n in ipairs(share(provider)) do
       if n > 0 then
         local queue, wip = provider.name .. '.' .. lanes[l].name, {}
-        for _, id in ipairs(redis.call('LPOP', list_key(queue), n) or {}) do grant(id, queue, wip) end
+        for _, id in ipairs(redis.call('LPOP', list_key(queue), n) or {}) do
+          if guarded(grant, id, queue, wip) == 'broken' then count('broken') end
+        end
         call_many('ZADD', 'rq:wip:' .. queue, wip)
       end
     end
@@ -139,5 +153,6 @@ for _, provider in ipairs(providers) do
 end
 call_many('ZADD', LEASES, leases)
 if #granted_ids > 0 then redis.call('SET', grant_key, nonce .. ' ' .. table.concat(granted_ids, ' '), 'EX', 120) end
-reply[2] = total - #granted_ids - dropped
+reply[2] = math.max(0, total - #granted_ids - dropped - (totals.broken or 0))
+add_totals()
 return reply

@@ -4,17 +4,18 @@
 -- The first write frees memory (ZREM), so paid answers are stored over maxmemory on every server.
 -- A success is accepted from any attempt of an unfinished job (the answer is valid and paid for); a failure only
 -- from the holder. The first terminal outcome wins and never changes.
--- ARGV 1 mirror ('light' or 'full')  2 longest event stream, entries  then 7 a job:
+-- ARGV 1 mirror ('light' or 'full')  2 longest event stream, entries  then 8 a job:
 --      id, token, kind (completed|failed|expired|cancelled|stopped), value (result or error, JSON),
---      attempt event JSON or "", outcome event JSON, value for the RQ result stream (full mirror)
--- Returns a code a job: ok, same, salvaged, stale (ended or running elsewhere), revoked (ended by a cancel), gone.
+--      attempt event JSON or "", outcome event JSON, value for the RQ result stream (full mirror), the queue it was claimed from
+-- Returns a code a job: ok, same, salvaged, stale (ended or running elsewhere), revoked (ended by a cancel or stop),
+-- gone (the hash expired), broken (no hash).
 local mirror_full, max_events = ARGV[1] == 'full', ARGV[2]
 local codes, trimmed = {}, {}
 
 local function mirror(id, token, job, kind, value)
   drop_execution(id, token)
   local ok = kind == 'completed'
-  local ttl = tonumber(ok and job.result_ttl or job.failure_ttl) or 86400
+  local ttl = ttl_of(ok and job.result_ttl or job.failure_ttl)
   redis.call('XADD', 'rq:results:' .. id, 'MAXLEN', '~', '10', '*', 'type', ok and '1' or '2',
     'worker_name', job.worker or '', ok and 'return_value' or 'exc_string', value, 'execution_id', token)
   redis.call('EXPIRE', 'rq:results:' .. id, ttl)
@@ -24,19 +25,17 @@ local function mirror(id, token, job, kind, value)
   end
 end
 
-local function settle(id, token, kind, value, full_value)
+local function settle(id, token, kind, value, full_value, queue)
   local key, member = job_key(id), id .. ':' .. token
   local held = redis.call('ZREM', LEASES, member) == 1
+  redis.call('ZREM', 'rq:wip:' .. queue, member)
   local f = redis.call('HMGET', key, 'status', 'cq_token', 'origin', 'cq_notify', 'result_ttl', 'failure_ttl', 'worker_name')
   local job = {status = f[1], origin = f[3], notify = f[4], result_ttl = f[5], failure_ttl = f[6], worker = f[7]}
   if not job.status then return 'gone' end
-  redis.call('ZREM', 'rq:wip:' .. job.origin, member)
   if TERMINAL[job.status] then
-    if held then
-      redis.call('EXPIRE', key, tonumber(job.failure_ttl) or 86400)
-      return 'revoked'
-    end
-    return f[2] == token and OUTCOMES[kind][1] == job.status and 'same' or 'stale'
+    if held then redis.call('EXPIRE', key, ttl_of(job.failure_ttl)) end -- RQ's own cancel sets none
+    if not held and f[2] == token and OUTCOMES[kind][1] == job.status then return 'same' end
+    return (job.status == 'canceled' or job.status == 'stopped') and 'revoked' or 'stale'
   end
   local code = 'ok'
   if not (held and job.status == 'started' and f[2] == token) then -- FENCE
@@ -59,8 +58,8 @@ local function settle(id, token, kind, value, full_value)
 end
 
 redis.call('ZREM', LEASES, '')
-for i = 3, #ARGV, 7 do
-  local code = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 6])
+for i = 3, #ARGV, 8 do
+  local code = guarded(settle, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 6], ARGV[i + 7])
   codes[#codes + 1] = code
   if code ~= 'same' then add_event(max_events, ARGV[i + 4]) end
   if code == 'ok' or code == 'salvaged' then add_event(max_events, ARGV[i + 5]) else count(code) end

@@ -28,6 +28,16 @@ local function iso_now()
 end
 local NOW_ISO = iso_now()
 
+-- Redis does not roll a script back: one job's broken data (a key of another type) must not keep the work of its
+-- neighbours from being finished. Returns what f returned, or 'broken'.
+local function guarded(f, ...)
+  local ok, result = pcall(f, ...)
+  return ok and result or 'broken'
+end
+
+-- RQ's rule for job ids. Any other id could not be told apart in "<id>:<token>", a log line or a header.
+local function is_id(id) return string.match(id, '^[%w_-]+$') ~= nil end
+
 -- Calls a command with many arguments in chunks: unpack of ~8000 overflows Lua's C stack.
 local function call_many(command, key, values)
   for i = 1, #values, 1000 do
@@ -92,11 +102,19 @@ local OUTCOMES = {
 }
 local TERMINAL = {finished = true, failed = true, canceled = true, stopped = true}
 
+-- A TTL in whole seconds from a job's field. RQ's -1 means for ever, which nothing of ours is: a year. RQ's 0, and
+-- what is no number, gets a day.
+local function ttl_of(value)
+  local ttl = math.floor(tonumber(value) or 0)
+  if ttl == -1 then return 31622400 end
+  return ttl >= 1 and ttl or 86400
+end
+
 -- Ends a job. The caller has checked that it may, and has removed the lease and wip entry of this grant.
 -- job: {status=, origin=, notify=, result_ttl=, failure_ttl=}; field, value: what to store (or field = nil).
 local function finish(id, job, kind, field, value)
   local key, outcome = job_key(id), OUTCOMES[kind]
-  local ttl = tonumber(job[outcome[3]]) or 86400
+  local ttl = ttl_of(job[outcome[3]])
   local state = kind == 'stopped' and 'cancelled' or kind
   if job.status == 'scheduled' then redis.call('ZREM', 'rq:scheduled:' .. job.origin, id) end
   redis.call('HSET', key, 'status', outcome[1], 'cq_state', state, 'ended_at', NOW_ISO, field or 'cq_state', value or state)

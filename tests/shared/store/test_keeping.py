@@ -47,7 +47,7 @@ async def test_abandoned_job_goes_to_the_front(bench: Bench) -> None:
     bench.expire_leases()
     assert await bench.keeper().rescue(b"{}") == (["a"], [])
     assert bench.raw.lrange("rq:queue:p.default", 0, -1) == ["a", "b"]
-    assert bench.raw.hmget("rq:job:a", "cq_attempts", "cq_abandoned") == ["1", "1"]
+    assert bench.raw.hget("rq:job:a", "cq_attempts") == "1"
     assert bench.raw.exists("rq:wip:p.default") == 0
 
 
