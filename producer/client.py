@@ -11,15 +11,19 @@ from producer.submission import Submission, prepare
 from producer.waiter import Waiter
 from producer.watch import Expect, Watch
 from shared.chat import ChatRequest
-from shared.errors import IdempotencyConflict, JobNotFound, JobRejected, WaitTimeout
+from shared.errors import IdempotencyConflict, JobNotFound, JobRejected, StoreUnavailable, WaitTimeout
 from shared.job import Job, JobState, Lane
 from shared.providers import ProviderRegistry
 from shared.routing import Router
 from shared.settings import Settings
+from shared.store import rq_layout
 from shared.store.connect import Store
 from shared.store.embedded import EmbeddedServer
 from shared.store.jobs import Accepted, JobStore, NewJob
 from shared.store.workers import QueueStatus, read_status
+
+REACH_S = 1.0
+"""Time that a wait has to reach Redis, even when it may not last that long: the first one subscribes."""
 
 
 class Producer:
@@ -76,7 +80,7 @@ class Producer:
         self,
         request: ChatRequest | Mapping[str, Any],
         *,
-        lane: Lane = Lane.DEFAULT,
+        lane: Lane | str = Lane.DEFAULT,
         idempotency_key: str | None = None,
         client: str = "default",
         metadata: Mapping[str, Any] | None = None,
@@ -142,11 +146,15 @@ class Producer:
     async def wait(self, job_id: str, *, timeout_s: float | None = None) -> Job:
         """Wait until the job has ended; it goes on if the wait is given up.
 
+        Args:
+            timeout_s: Longest wait in seconds; 0 looks once. None: as long as it takes, outages of Redis too.
+
         Raises:
             WaitTimeout: Not within `timeout_s`.
             JobNotFound: No such job.
+            StoreUnavailable: Redis was not reached within `timeout_s` (or `REACH_S`, if that is longer).
         """
-        await self._waiter.start()
+        give_up_at = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
         ended = asyncio.Event()
 
         def told(_job_id: str) -> None:
@@ -154,14 +162,25 @@ class Producer:
 
         self._waiter.expect(job_id, told)
         try:
-            if not await self._waiter.register([job_id]):
-                async with asyncio.timeout(timeout_s):
+            if not await self._register(job_id, timeout_s):
+                async with asyncio.timeout_at(give_up_at):
                     await ended.wait()
         except TimeoutError:
             raise WaitTimeout(f"job {job_id} has not ended within {timeout_s:g} s; it goes on") from None
         finally:
             self._waiter.drop(job_id, told)
         return await self.get(job_id)
+
+    async def _register(self, job_id: str, timeout_s: float | None) -> list[str]:
+        """Subscribe and register for one job, in bounded time; returns it if the store does not know it."""
+        limit_s = None if timeout_s is None else max(timeout_s, REACH_S)
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._waiter.start()
+                return await self._waiter.register([job_id])
+        except TimeoutError:
+            text = f"Redis was not reached within {limit_s:g} s: check the server and CHATQ_REDIS_URL"
+            raise StoreUnavailable(text) from None
 
     async def cancel(self, job_id: str) -> JobState:
         """End a job: a queued one is never sent, a running call is dropped. Returns the state it is in now.
@@ -172,7 +191,8 @@ class Producer:
         ((_, after),) = await self._jobs.cancel([job_id])
         if not after:
             raise JobNotFound(f"no job {job_id}: it was never accepted, or its result has expired")
-        return (await self.get(job_id)).state
+        # A word that is nobody's was written by a stranger; reading makes the best of it.
+        return rq_layout.state_named(after) or (await self.get(job_id)).state
 
     async def forget(self, job_ids: Sequence[str]) -> int:
         """Delete ended jobs whose outcome is safe elsewhere; returns how many. Unfinished ones stay."""

@@ -19,6 +19,9 @@ from shared.store.jobs import NewJob, id_from_key, new_id
 MAX_METADATA_BYTES = 16 * 1024
 """Metadata is for labels; what is larger belongs elsewhere."""
 
+MAX_EXPIRES_IN_S = 366 * 86_400
+"""As in the settings: what is to run later than that is not a job."""
+
 
 @dataclass(frozen=True, slots=True)
 class Submission:
@@ -26,17 +29,17 @@ class Submission:
 
     Attributes:
         request: Validated, or a mapping in OpenAI's shape.
-        lane: Which of the provider's lanes.
+        lane: Which of the provider's lanes; its value does too.
         idempotency_key: Same key and same body = the same job, however often it is submitted.
         client: Who submits; keys are per client.
         metadata: Labels of the caller's, kept with the job and given back.
         source: Label sent to the upstream as `X-Source` and into telemetry.
-        expires_in_s: No call starts later than this after the submit; None = the setting.
-        max_attempts: Upstream calls at most; None = the setting.
+        expires_in_s: No call starts later than this after the submit, 366 days at most; None = the setting.
+        max_attempts: Upstream calls at most, 1 to 20; None = the setting.
     """
 
     request: ChatRequest | Mapping[str, Any]
-    lane: Lane = Lane.DEFAULT
+    lane: Lane | str = Lane.DEFAULT
     idempotency_key: str | None = None
     client: str = "default"
     metadata: Mapping[str, Any] | None = None
@@ -65,22 +68,41 @@ def _prepare(submission: Submission, router: Router, settings: JobSettings) -> N
     }
     if submission.source is not None:
         info["source"] = check_label(submission.source, field="source")
-    if submission.metadata:
+    if submission.metadata is not None:
         info["metadata"] = _metadata(submission.metadata)
     key = submission.idempotency_key
-    if key is not None and not 0 < len(key) <= 512:
-        raise InvalidRequest("idempotency_key: must be 1 to 512 characters", field="idempotency_key")
     return NewJob(
-        id=new_id() if key is None else id_from_key(submission.client, key),
-        queue=route.queue(submission.lane),
+        id=new_id() if key is None else id_from_key(submission.client, _key(key)),
+        queue=route.queue(_lane(submission.lane)),
         request_json=encode_request(request, max_bytes=settings.max_body_bytes),
         info_json=orjson.dumps(info),
         max_attempts=_max_attempts(submission.max_attempts, settings),
         expires_in_ms=_expires_in_ms(submission.expires_in_s, settings),
+        has_key=key is not None,
     )
 
 
-def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+# Callers are other people's programs, and not all of them are typed: each check takes any value.
+
+
+def _lane(value: Any) -> Lane:
+    try:
+        return Lane(value)
+    except ValueError:
+        allowed = ", ".join(Lane)
+        raise InvalidRequest(f"lane: must be one of {allowed}", field="lane") from None
+
+
+def _key(value: Any) -> str:
+    # A lone surrogate is a str that has no UTF-8 form.
+    if isinstance(value, str) and 0 < len(value) <= 512 and value.encode(errors="ignore").decode() == value:
+        return value
+    raise InvalidRequest("idempotency_key: must be a text of 1 to 512 characters", field="idempotency_key")
+
+
+def _metadata(metadata: Any) -> dict[str, Any]:
+    if not isinstance(metadata, Mapping):
+        raise InvalidRequest("metadata: must be a mapping of labels", field="metadata")
     try:
         size = len(orjson.dumps(dict(metadata)))
     except TypeError as exc:
@@ -92,16 +114,23 @@ def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return dict(metadata)
 
 
-def _max_attempts(value: int | None, settings: JobSettings) -> int:
+def _max_attempts(value: Any, settings: JobSettings) -> int:
     if value is None:
         return settings.max_attempts
-    if not 1 <= value <= 20:
-        raise InvalidRequest("max_attempts: must be from 1 to 20", field="max_attempts")
-    return value
+    # A bool is an int to Python, and no number of attempts to anybody.
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 20:
+        return value
+    raise InvalidRequest("max_attempts: must be a whole number from 1 to 20", field="max_attempts")
 
 
-def _expires_in_ms(value: float | None, settings: JobSettings) -> int:
-    expires_in_s = settings.expires_in_s if value is None else value
-    if value is not None and value <= 0:
-        raise InvalidRequest("expires_in_s: must be greater than 0 seconds", field="expires_in_s")
-    return max(1, round(expires_in_s * 1000)) if expires_in_s else 0
+def _expires_in_ms(value: Any, settings: JobSettings) -> int:
+    if value is None:
+        value = settings.expires_in_s
+        return max(1, round(value * 1000)) if value else 0
+    # NaN is not in any range.
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MAX_EXPIRES_IN_S:
+        return max(1, round(value * 1000))
+    raise InvalidRequest(
+        f"expires_in_s: must be over 0 and at most {MAX_EXPIRES_IN_S:,} seconds (366 days)",
+        field="expires_in_s",
+    )

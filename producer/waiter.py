@@ -51,7 +51,7 @@ class Waiter:
         """Unsubscribe; callbacks not called by now never will be."""
         if self._poller is not None:
             await end_tasks(self._poller)
-            await self._signals.stop()
+        await self._signals.stop()  # a start that was given up half-way left it at work
 
     def expect(self, job_id: str, ended: Ended) -> None:
         """Have `ended` called once, in the loop, when the job ends.

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from producer.submission import Submission
 from producer.waiter import Waiter
-from shared.errors import IdempotencyConflict, JobRejected, StoreError
+from shared.errors import JobRejected, StoreError
 from shared.job import Job
 from shared.store.jobs import Accepted, JobStore
 
@@ -80,17 +80,27 @@ class Watch:
             self._drop(announced)
             raise
         self._waiter.enqueued(announced)
+        accepted = {result for result, _ in results if isinstance(result, str)}
+        # The id of a conflict may be that of a job of ours, accepted earlier or by this very call.
+        self._drop(job_id for job_id in announced if job_id not in accepted)
         for result, code in results:
-            if isinstance(result, IdempotencyConflict):
-                self._drop([result.job_id])
-            elif isinstance(result, str) and code is Accepted.ENDED:
+            if isinstance(result, str) and code is Accepted.ENDED:
                 self._note(result)
         return [result for result, _ in results]
 
     async def add(self, job_ids: Sequence[str]) -> None:
-        """Watch jobs submitted elsewhere; unknown ids are never delivered and not waited for."""
+        """Watch jobs submitted elsewhere; unknown ids are never delivered and not waited for.
+
+        Raises:
+            StoreUnavailable: None of them is watched now that was not before; add them again.
+        """
         new = self._expect(job_ids)
-        self._drop(await self._waiter.register(new))
+        try:
+            unknown = await self._waiter.register(new)
+        except StoreError:
+            self._drop(new)
+            raise
+        self._drop(unknown)
 
     async def next_batch(self, *, timeout_s: float) -> list[Job]:
         """Jobs that ended since the last call; waits for the first one, at most `timeout_s`.
@@ -110,7 +120,11 @@ class Watch:
         for job_id in batch:
             del self._ended[job_id]
         # RQ's own requeue may have set an ended job back meanwhile: then it is not over.
-        await self.add([job.id for job in jobs if job is not None and not job.state.is_terminal])
+        try:
+            await self.add([job.id for job in jobs if job is not None and not job.state.is_terminal])
+        except StoreError:
+            self._ended = dict.fromkeys(batch) | self._ended
+            raise
         return [job for job in jobs if job is not None and job.state.is_terminal]
 
     async def __aiter__(self) -> AsyncIterator[Job]:

@@ -82,7 +82,8 @@ class Job:
     @property
     def text(self) -> str | None:
         """The content of the first choice, or None when there is no answer."""
-        if not self.response:
-            return None
-        content = self.response["choices"][0]["message"].get("content")
-        return content if isinstance(content, str) else None
+        match self.response:
+            case {"choices": [{"message": {"content": str(content)}}, *_]}:
+                return content
+            case _:
+                return None

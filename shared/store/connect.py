@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import redis
 import redis.asyncio
@@ -32,6 +32,8 @@ MAX_CONNECTIONS = 32
 
 SENTINEL_CONNECTIONS = 10_000
 """The pool behind Sentinel cannot wait for a connection, it would fail instead."""
+
+_SCHEME = re.compile(r"[a-z+]+:/*")
 
 _SENTINEL = re.compile(r"(?:rediss?\+)?sentinels?://")
 
@@ -88,8 +90,8 @@ class Store:
 
     @asynccontextmanager
     async def subscriber(self) -> AsyncIterator[redis.asyncio.client.PubSub]:
-        """A pub/sub handle on a connection of its own, without a read time-out."""
-        client = async_client(self.url, self.settings, is_subscriber=True)
+        """A pub/sub handle on a connection of its own; its reads state how long they wait."""
+        client = async_client(self.url, self.settings)
         pubsub = client.pubsub()
         try:
             yield pubsub
@@ -110,10 +112,10 @@ async def close_client(client: redis.asyncio.Redis) -> None:
         await sentinel.aclose()
 
 
-def async_client(url: str, settings: RedisSettings, *, is_subscriber: bool = False) -> redis.asyncio.Redis:
+def async_client(url: str, settings: RedisSettings) -> redis.asyncio.Redis:
     """An asyncio client that never retries by itself (scripts.py is the retry layer)."""
     options: dict[str, Any] = {
-        "socket_timeout": None if is_subscriber else settings.socket_timeout_s,
+        "socket_timeout": settings.socket_timeout_s,
         "socket_connect_timeout": settings.connect_timeout_s,
         "retry": redis.asyncio.retry.Retry(NoBackoff(), 0),
         "protocol": 2,
@@ -127,8 +129,8 @@ def async_client(url: str, settings: RedisSettings, *, is_subscriber: bool = Fal
     try:
         # Blocking: the thousand and first caller waits for a connection instead of failing.
         pool = BlockingConnectionPool.from_url(url, max_connections=MAX_CONNECTIONS, timeout=None, **options)
-    except ValueError as exc:
-        raise ConfigError(f"redis url {_masked(url)}: {exc}") from None
+    except ValueError:
+        raise _unreadable(url) from None
     pool.connection_class = type("PackedConnection", (_OneBuffer, pool.connection_class), {})
     return redis.asyncio.Redis.from_pool(pool)
 
@@ -158,7 +160,18 @@ def sync_client(url: str, settings: RedisSettings) -> redis.Redis:
         sentinel = redis.sentinel.Sentinel(nodes, **options)  # type: ignore[no-untyped-call]
         return cast(redis.Redis, sentinel.master_for(service, **options, **extra))  # type: ignore[no-untyped-call]
     _check_scheme(url)
-    return redis.Redis.from_url(url, **options)
+    try:
+        return redis.Redis.from_url(url, **options)
+    except ValueError:
+        raise _unreadable(url) from None
+
+
+def _unreadable(url: str) -> ConfigError:
+    # Without the library's own words: they quote a part of the address, which may be of the password.
+    return ConfigError(
+        f"redis url {_masked(url)}: a part of it cannot be read; in a user or password write %2F for /, "
+        "%40 for @, %3A for :, %23 for # and %3F for ?"
+    )
 
 
 def _check_scheme(url: str) -> None:
@@ -193,9 +206,13 @@ def _parse_sentinel(url: str) -> tuple[list[tuple[str, int]], str, dict[str, Any
 
 
 def _masked(url: str) -> str:
-    """The URL without its password."""
-    password = urlsplit(url).password if "@" in url else None
-    return url.replace(f":{password}@", ":***@") if password else url
+    """The URL without user, password and query, however badly it is written."""
+    scheme = _SCHEME.match(url)
+    before, at, address = url.rpartition("@")
+    if "?" in before:
+        address = ""  # what follows the @ may be the end of a password, in the query or before the host
+    shown = address.partition("?")[0]
+    return f"{scheme.group() if scheme else ''}***@{shown}" if at else shown
 
 
 async def _inspect(client: redis.asyncio.Redis) -> Server:

@@ -6,26 +6,23 @@ import enum
 import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any
 
 import orjson
 from redis.exceptions import RedisError
 
-from shared.job import Candidate, Job, JobError, JobState
-from shared.store import keys, rq_layout
+from shared.job import Job
+from shared.store import rq_layout
 from shared.store.connect import Store
+from shared.store.reading import read_jobs
 from shared.store.scripts import Arg, translate
 
 BATCH = 200
-"""Jobs a script call: keeps one call around 2 ms of Redis, which serves nobody else meanwhile."""
+"""Jobs a script call: about 2 ms of Redis for small jobs, and it serves nobody else meanwhile."""
 
-_FIELDS = (
-    "status", "cq_state", "origin", "cq_info", "cq_attempts", "created_at", "started_at", "ended_at",
-    "cq_result", "cq_error", "cq_wait", "worker_name",
-)  # fmt: skip
+BATCH_BYTES = 4 * 1024 * 1024
+"""Payload a script call, unless a single job is larger: 5 to 10 ms of Redis."""
 
 
 class Accepted(enum.IntEnum):
@@ -52,6 +49,16 @@ class NewJob:
     max_attempts: int
     expires_in_ms: int
     """0 = no deadline."""
+    has_key: bool = False
+    """The id stands for an idempotency key: the same request may come again, written otherwise."""
+
+    @property
+    def digest(self) -> bytes:
+        """What tells two bodies apart under one id; with a key, the order of fields is no difference."""
+        body = self.request_json
+        if self.has_key:
+            body = orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS)
+        return hashlib.blake2b(body, digest_size=8).hexdigest().encode()
 
 
 def new_id() -> str:
@@ -64,9 +71,19 @@ def id_from_key(client: str, key: str) -> str:
     return hashlib.blake2b(f"{client}\0{key}".encode(), digest_size=16).hexdigest()
 
 
-def digest(request_json: bytes) -> bytes:
-    """What tells two request bodies apart under one idempotency key."""
-    return hashlib.blake2b(request_json, digest_size=8).hexdigest().encode()
+def _batches(jobs: Iterable[NewJob]) -> Iterator[list[NewJob]]:
+    """Cut at `BATCH` jobs and at `BATCH_BYTES`; never empty."""
+    batch: list[NewJob] = []
+    batch_bytes = 0
+    for job in jobs:
+        job_bytes = len(job.request_json) + len(job.info_json)
+        if batch and (len(batch) == BATCH or batch_bytes + job_bytes > BATCH_BYTES):
+            yield batch
+            batch, batch_bytes = [], 0
+        batch.append(job)
+        batch_bytes += job_bytes
+    if batch:
+        yield batch
 
 
 class JobStore:
@@ -100,11 +117,11 @@ class JobStore:
             StoreUnavailable: Unknown outcome; hand the same jobs in again.
         """
         codes: list[Accepted] = []
-        for start in range(0, len(jobs), BATCH):
+        for batch in _batches(jobs):
             args: list[Arg] = [*self._head, channel]
-            for job in islice(jobs, start, start + BATCH):
+            for job in batch:
                 args += (
-                    job.id, digest(job.request_json), job.queue, rq_layout.encode_call(job.request_json),
+                    job.id, job.digest, job.queue, rq_layout.encode_call(job.request_json),
                     job.info_json, job.max_attempts, job.expires_in_ms,
                 )  # fmt: skip
             codes += [Accepted(code) for code in await self._store.run("enqueue_jobs", args)]
@@ -124,14 +141,7 @@ class JobStore:
             StoreUnavailable: No answer from Redis.
         """
         try:
-            async with self._store.client.pipeline(transaction=False) as pipe:
-                for job_id in job_ids:
-                    pipe.hmget(keys.job(job_id), *_FIELDS)
-                rows = await pipe.execute()
-            return [
-                await self._view(job_id, row) if row[0] is not None else None
-                for job_id, row in zip(job_ids, rows, strict=True)
-            ]
+            return await read_jobs(self._store.client, job_ids)
         except RedisError as exc:
             raise translate(exc) from exc
 
@@ -147,74 +157,3 @@ class JobStore:
         for start in range(0, len(job_ids), BATCH):
             gone += await self._store.run("forget_jobs", list(job_ids[start : start + BATCH]))
         return gone
-
-    async def _view(self, job_id: str, row: list[bytes | None]) -> Job:
-        status, fine, origin, info_json, attempts, created, started, ended, result, error, wait, worker = row
-        state = rq_layout.state_of(status or b"", fine)
-        info = _json_object(info_json)
-        queue = (origin or b"").decode()
-        candidates = info.get("candidates") or []
-        job_error = _error(error) if state is not JobState.COMPLETED else None
-        if state is JobState.COMPLETED and result is None:
-            result = await self._stock_result(job_id)
-        elif state is JobState.FAILED and job_error is None:
-            job_error = await self._stock_error(job_id)
-        waits_until = None
-        if status == b"scheduled":
-            waits_until = await self._store.client.zscore(keys.scheduled(queue), job_id)
-        return Job(
-            id=job_id,
-            state=state,
-            queue=queue,
-            lane=queue.rpartition(".")[2],
-            requested_model=info.get("model"),
-            candidate=Candidate(*candidates[0]) if candidates else None,
-            attempts=int(attempts or 0),
-            created_at=rq_layout.parse_date(created),
-            started_at=rq_layout.parse_date(started),
-            ended_at=rq_layout.parse_date(ended),
-            waits_until=waits_until,
-            wait_reason=_wait_reason(status, wait),
-            response=_json_object(result) or None,
-            error=job_error if state.is_terminal or status == b"scheduled" else None,
-            source=info.get("source"),
-            metadata=info.get("metadata") or {},
-            worker=worker.decode() if worker else None,
-        )
-
-    async def _stock_result(self, job_id: str) -> bytes | None:
-        """The answer of a job that a stock `rq worker` ran: it stands in RQ's result stream only."""
-        return rq_layout.decode_result_entry(await self._last_result(job_id))[0]
-
-    async def _stock_error(self, job_id: str) -> JobError:
-        """The same for its error: the last line of the traceback."""
-        text = rq_layout.decode_result_entry(await self._last_result(job_id))[1]
-        last_line = (text or "the job failed outside chatq").strip().splitlines()[-1]
-        return JobError("failed_outside_chatq", last_line[:500])
-
-    async def _last_result(self, job_id: str) -> dict[bytes, bytes]:
-        entries: Any = await self._store.client.xrevrange(keys.results(job_id), count=1)
-        return entries[0][1] if entries else {}
-
-
-def _json_object(raw: bytes | None) -> dict[str, Any]:
-    """A JSON object from Redis; anything else reads as empty, because Redis content is untrusted."""
-    try:
-        value = orjson.loads(raw or b"{}")
-    except orjson.JSONDecodeError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _error(raw: bytes | None) -> JobError | None:
-    fields = _json_object(raw)
-    if not fields:
-        return None
-    known = {name: fields.get(name) for name in ("status", "provider", "upstream_model")}
-    return JobError(str(fields.get("code", "failed")), str(fields.get("message", "")), **known)
-
-
-def _wait_reason(status: bytes | None, wait: bytes | None) -> str | None:
-    if status == b"queued":
-        return "ready"
-    return (wait or b"backoff").decode() if status == b"scheduled" else None

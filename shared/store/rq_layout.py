@@ -21,6 +21,9 @@ from shared.job import JobState
 FUNCTION = "worker.tasks.chat"
 """The only function name accepted from Redis; a stock `rq worker` imports it too."""
 
+MAX_RESULT_BYTES = 16 * 1024 * 1024
+"""Longest error text of a stock worker, decompressed: a few kB of zlib may claim to be gigabytes."""
+
 _STATES = {
     "created": JobState.QUEUED,
     "queued": JobState.QUEUED,
@@ -41,7 +44,20 @@ def state_of(status: bytes, fine: bytes | None) -> JobState:
     `cq_state` counts only for ended jobs: RQ's own requeue resets the status and leaves our field behind.
     """
     state = _STATES.get(status.decode(errors="replace"), JobState.QUEUED)
-    return JobState(fine.decode()) if fine and state.is_terminal else state
+    if not fine or not state.is_terminal:
+        return state
+    try:
+        return JobState(fine.decode(errors="replace"))
+    except ValueError:
+        return state  # no word of ours: somebody else wrote it
+
+
+def state_named(word: str) -> JobState | None:
+    """The public state that a word of chatq's or of RQ's means; None for a word of neither."""
+    try:
+        return JobState(word)
+    except ValueError:
+        return _STATES.get(word)
 
 
 def encode_call(request_json: bytes) -> bytes:
@@ -60,13 +76,7 @@ def decode_call(data: bytes, *, max_bytes: int) -> Any:
         ValueError: Too large, not JSON, another function, or other arguments; the text says which.
     """
     if data[:1] == b"\x78":
-        inflater = zlib.decompressobj()
-        try:
-            data = inflater.decompress(data, max_bytes)
-        except zlib.error as exc:
-            raise ValueError(f"data is neither JSON nor zlib: {exc}") from None
-        if inflater.unconsumed_tail:
-            raise ValueError(f"data is over {max_bytes:,} bytes")
+        data = _inflate(data, max_bytes=max_bytes)
     if not data or len(data) > max_bytes:
         raise ValueError(f"data is empty or over {max_bytes:,} bytes")
     try:
@@ -82,13 +92,32 @@ def decode_call(data: bytes, *, max_bytes: int) -> Any:
             raise ValueError(f"data is not a call of {FUNCTION} with one request")
 
 
+def _inflate(data: bytes, *, max_bytes: int) -> bytes:
+    inflater = zlib.decompressobj()
+    try:
+        inflated = inflater.decompress(data, max_bytes)
+    except zlib.error as exc:
+        raise ValueError(f"data is neither JSON nor zlib: {exc}") from None
+    if inflater.unconsumed_tail:
+        raise ValueError(f"data is over {max_bytes:,} bytes")
+    return inflated
+
+
+def parse_int(value: bytes | None) -> int | None:
+    """A whole number as Redis holds it; None for absent or unreadable."""
+    try:
+        return int(value) if value else None
+    except ValueError:
+        return None
+
+
 def parse_date(value: bytes | None) -> float | None:
     """An RQ date (`2026-01-02T03:04:05.678901Z`) as Unix seconds; None for absent or unreadable."""
     if not value:
         return None
     try:
         return datetime.fromisoformat(value.decode()).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):  # the second from a time without zone, far from today
         return None
 
 
@@ -108,9 +137,14 @@ def encode_traceback(text: str) -> bytes:
 
 
 def decode_result_entry(fields: Mapping[bytes, bytes]) -> tuple[bytes | None, str | None]:
-    """(return value JSON, error text) of one entry of a result stream; for jobs a stock worker ran."""
-    value = base64.b64decode(fields[b"return_value"]) if b"return_value" in fields else None
-    text = (
-        zlib.decompress(base64.b64decode(fields[b"exc_string"])).decode() if b"exc_string" in fields else None
-    )
-    return value, text
+    """(return value JSON, error text) of one entry of a result stream; for jobs a stock worker ran. Untrusted.
+
+    Raises:
+        ValueError: Not base64 of JSON or zlib, or over `MAX_RESULT_BYTES`; the text says which.
+    """
+    value = fields.get(b"return_value")
+    trace = fields.get(b"exc_string")
+    text = None
+    if trace is not None:
+        text = _inflate(base64.b64decode(trace), max_bytes=MAX_RESULT_BYTES).decode(errors="replace")
+    return base64.b64decode(value) if value is not None else None, text

@@ -7,16 +7,19 @@ After every (re)subscription `on_gap` is called: whatever was published meanwhil
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 
 from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError, TimeoutError
 
 from shared.background import end_tasks
 from shared.store.connect import Store
 
+log = logging.getLogger(__name__)
+
 LISTEN_S = 15.0
-"""Longest single wait; between waits the client checks that the connection still answers."""
+"""Longest silence before the server is asked for a sign of life, and longest wait for that."""
 
 RECONNECT_S = 0.5
 
@@ -31,24 +34,32 @@ class Signals:
         *,
         on_message: Callable[[str, bytes], None],
         on_gap: Callable[[], None],
+        listen_s: float = LISTEN_S,
     ) -> None:
         """Prepare; nothing is sent before `start`.
 
         Args:
             on_message: Called in the loop with channel and content (untrusted).
             on_gap: Called after each subscription.
+            listen_s: A connection without a word from Redis is given up within twice this time, in seconds.
         """
         self._store = store
         self._channels = channels
         self._on_message = on_message
         self._on_gap = on_gap
-        self._subscribed = asyncio.Event()
+        self._listen_s = listen_s
+        self._started = asyncio.Event()
+        self._has_failed = False
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Subscribe; returns once the channels are live."""
-        self._task = asyncio.create_task(self._listen(), name="signals")
-        await self._subscribed.wait()
+        """Subscribe, once; returns when the channels are live, or refused to this user for good.
+
+        A cancelled start goes on in the background until `stop`; calling again waits for it.
+        """
+        if self._task is None:
+            self._task = asyncio.create_task(self._listen(), name="signals")
+        await self._started.wait()
 
     async def stop(self) -> None:
         """End the subscription."""
@@ -60,14 +71,36 @@ class Signals:
             try:
                 async with self._store.subscriber() as pubsub:
                     await pubsub.subscribe(*self._channels)
-                    self._subscribed.set()
-                    self._on_gap()
                     await self._pass_on(pubsub)
-            except (RedisError, OSError):
-                await asyncio.sleep(RECONNECT_S)
+            except NoPermissionError as exc:
+                self._failed(exc)
+                self._started.set()  # nobody need wait for what will not come: the slow polls do the work
+            except (RedisError, OSError) as exc:
+                self._failed(exc)
+            await asyncio.sleep(RECONNECT_S)
+
+    def _failed(self, exc: Exception) -> None:
+        """One line an outage, not one each try."""
+        if not self._has_failed:
+            log.warning("no signals from Redis, slow polls go on: %s", exc or type(exc).__name__)
+        self._has_failed = True
 
     async def _pass_on(self, pubsub: PubSub) -> None:
+        is_silent = False
         while True:
-            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=LISTEN_S)
-            if message is not None and message["type"] == "message":
+            message = await pubsub.get_message(timeout=self._listen_s)
+            if message is None:
+                if is_silent:
+                    # A dead peer, or a proxy that forgot us: TCP alone would not tell for hours.
+                    raise TimeoutError("the subscription does not answer a PING")
+                await pubsub.ping()
+            elif message["type"] == "message":
                 self._on_message(message["channel"].decode(), message["data"])
+            elif message["type"] == "subscribe" and message["data"] == len(self._channels):
+                self._live()
+            is_silent = message is None
+
+    def _live(self) -> None:
+        self._has_failed = False
+        self._started.set()
+        self._on_gap()

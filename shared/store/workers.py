@@ -188,11 +188,11 @@ async def _read_workers(store: Store, worker_keys: Sequence[bytes]) -> list[Work
             WorkerView(
                 name=key.decode().removeprefix("rq:worker:"),
                 hostname=row.get("hostname", ""),
-                pid=int(row.get("pid") or 0),
+                pid=rq_layout.parse_int(row.get("pid", "").encode()) or 0,
                 state=row.get("state", "?"),
                 queues=tuple(row.get("queues", "").split(",")),
                 last_seen_s=max(0.0, time.time() - seen_at),
-                in_flight=int(row["cq_in_flight"]) if "cq_in_flight" in row else None,
+                in_flight=rq_layout.parse_int(row.get("cq_in_flight", "").encode()),
             )
         )
     return views

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 import redis
 
-from producer import JobState, Lane, Producer, Submission, SyncProducer
-from shared.errors import InvalidRequest, JobNotFound, WaitTimeout
+from producer import JobState, Producer, Submission
+from shared.errors import IdempotencyConflict, JobNotFound, StoreError, StoreUnavailable, WaitTimeout
 from shared.providers import ProviderRegistry
 from shared.settings import Settings
-from tests.support import RedisServer, WorkerRunner
+from tests.support import SERVERS, RedisServer, wait_until
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -106,40 +108,138 @@ async def test_forgotten_job_is_gone(producer: Producer) -> None:
         await producer.get(ended)
 
 
-@pytest.mark.parametrize(
-    ("options", "field"),
-    [
-        ({"source": "a\nb"}, "source"),
-        ({"source": ""}, "source"),
-        ({"client": "ü"}, "client"),
-        ({"metadata": {"x": object()}}, "metadata"),
-        ({"metadata": {"x": "y" * 20_000}}, "metadata"),
-        ({"idempotency_key": ""}, "idempotency_key"),
-        ({"expires_in_s": 0}, "expires_in_s"),
-        ({"max_attempts": 0}, "max_attempts"),
-    ],
-)
-async def test_bad_option_names_its_field(producer: Producer, options: dict[str, object], field: str) -> None:
-    """The error says which, and no job is made."""
-    with pytest.raises(InvalidRequest) as caught:
-        await producer.submit(CHAT, **options)  # type: ignore[arg-type]
-    assert caught.value.field == field
-    assert (await producer.status()).totals == {}
+async def test_conflict_leaves_the_accepted_job_watched(producer: Producer) -> None:
+    """The id in the conflict is that of the accepted job: it is delivered all the same."""
+    other = {**CHAT, "seed": 1}
+    async with producer.watch() as watch:
+        (job_id,) = await watch.submit_many([Submission(CHAT, idempotency_key="k")])
+        (conflict,) = await watch.submit_many([Submission(other, idempotency_key="k")])
+        assert isinstance(conflict, IdempotencyConflict)
+        assert watch.pending == 1
+        await producer.cancel(str(job_id))
+        assert [job.id for job in await watch.next_batch(timeout_s=20)] == [job_id]
 
 
-def test_sync_producer_does_the_same(
-    settings: Settings, registry: ProviderRegistry, workers: WorkerRunner
+async def test_conflict_within_one_call_leaves_the_job_watched(producer: Producer) -> None:
+    """The same, when the conflicting submission is in the same call."""
+    both = [Submission(CHAT, idempotency_key="k"), Submission({**CHAT, "seed": 1}, idempotency_key="k")]
+    async with producer.watch() as watch:
+        job_id, conflict = await watch.submit_many(both)
+        assert isinstance(conflict, IdempotencyConflict)
+        await producer.cancel(str(job_id))
+        assert [job.id for job in await watch.next_batch(timeout_s=20)] == [job_id]
+        assert watch.pending == 0
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A server that a test may kill."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    server = RedisServer(SERVERS[max(SERVERS)], folder)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+async def own_producer(
+    own_server: RedisServer, make_settings: Callable[..., Settings], registry: ProviderRegistry
+) -> AsyncIterator[Producer]:
+    """A producer on that server."""
+    settings = make_settings(CHATQ_REDIS_URL=own_server.url, CHATQ_REDIS__RETRY_S="0.2")
+    async with Producer.open(settings, registry=registry) as opened:
+        yield opened
+
+
+async def test_wait_without_redis_is_bounded(own_server: RedisServer, own_producer: Producer) -> None:
+    """Nothing to subscribe to is not a job that takes its time; afterwards no task is left."""
+    job_id = await own_producer.submit(CHAT)
+    own_server.kill()
+    async with asyncio.timeout(20):
+        with pytest.raises(StoreUnavailable):
+            await own_producer.wait(job_id, timeout_s=0.05)
+
+
+async def test_wait_on_a_dying_redis_says_so(own_server: RedisServer, own_producer: Producer) -> None:
+    """A subscription of earlier times does not help: registering has no answer."""
+    job_id = await own_producer.submit(CHAT)
+    with pytest.raises(WaitTimeout):
+        await own_producer.wait(job_id, timeout_s=0)
+    own_server.kill()
+    async with asyncio.timeout(20):
+        with pytest.raises(StoreUnavailable):
+            await own_producer.wait(job_id, timeout_s=5)
+
+
+async def test_given_up_start_is_stopped_with_the_producer(
+    own_server: RedisServer, make_settings: Callable[..., Settings], registry: ProviderRegistry
 ) -> None:
-    """Every call, without an event loop of one's own."""
-    with SyncProducer(settings, registry=registry) as producer:
-        job_id = producer.submit(CHAT, lane=Lane.INTERACTIVE)
-        assert producer.get(job_id).state is JobState.QUEUED
-        with pytest.raises(WaitTimeout):
-            producer.wait(job_id, timeout_s=0.01)
-        assert producer.cancel(job_id) is JobState.CANCELLED
-        (other,) = producer.submit_many([Submission(CHAT)])
-        assert [job and job.state for job in producer.get_many([job_id, str(other)])] == [
-            JobState.CANCELLED, JobState.QUEUED,
-        ]  # fmt: skip
-        assert producer.forget([job_id]) == 1
-        assert producer.status().totals["accepted"] == 2
+    """Closing ends the subscription that a cancelled wait has left half-way."""
+    settings = make_settings(CHATQ_REDIS_URL=own_server.url)
+    tasks = asyncio.all_tasks()
+    async with Producer.open(settings, registry=registry) as producer:
+        own_server.kill()
+        wait = asyncio.create_task(producer.wait("any"))
+        await wait_until(lambda: "signals" in {task.get_name() for task in asyncio.all_tasks()})
+        wait.cancel()
+        await asyncio.gather(wait, return_exceptions=True)
+    assert asyncio.all_tasks() == tasks
+
+
+async def test_failed_add_leaves_nothing_pending(own_server: RedisServer, own_producer: Producer) -> None:
+    """Jobs that could not be registered would be waited for without end; they can be added again."""
+    job_id = await own_producer.submit(CHAT)
+    async with own_producer.watch() as watch:
+        own_server.kill()
+        with pytest.raises(StoreUnavailable):
+            await watch.add([job_id])
+        assert watch.pending == 0
+
+
+async def test_failed_batch_is_delivered_later(own_server: RedisServer, own_producer: Producer) -> None:
+    """A requeued job that cannot be registered again takes no delivered job away."""
+    ended, requeued = [str(i) for i in await own_producer.submit_many([Submission(CHAT), Submission(CHAT)])]
+    await own_producer.cancel(ended)
+    await own_producer.cancel(requeued)
+    async with own_producer.watch() as watch:
+        await watch.add([ended, requeued])
+        with own_server.client() as raw:
+            raw.hset(f"rq:job:{requeued}", "status", "queued")
+            raw.execute_command("ACL SETUSER default -evalsha")
+            with pytest.raises(StoreError):
+                await watch.next_batch(timeout_s=20)
+            raw.execute_command("ACL SETUSER default +evalsha")
+        assert [job.id for job in await watch.next_batch(timeout_s=20)] == [ended]
+        assert watch.pending == 1
+
+
+async def test_cancel_reads_nothing_again(producer: Producer, raw: redis.Redis) -> None:
+    """The script has told the state: new or as it was."""
+    job_id = await producer.submit(CHAT)
+    await producer.cancel(job_id)  # loads the script
+    with raw.monitor() as monitor:
+        monitor.listen()
+        assert await producer.cancel(job_id) is JobState.CANCELLED
+        raw.echo("end")
+        sent = []
+        while not sent or not sent[-1].startswith("ECHO"):
+            command = monitor.next_command()
+            sent += [command["command"]] if command["client_type"] != "lua" else []
+    assert [command.split()[0] for command in sent] == ["EVALSHA", "ECHO"]
+
+
+async def test_cancel_of_an_ended_job_tells_its_end(producer: Producer, raw: redis.Redis) -> None:
+    """chatq's word, or RQ's where a stock worker ended it, or its status where the word is a stranger's."""
+    job_id = await producer.submit(CHAT)
+    key = f"rq:job:{job_id}"
+    raw.expire(key, 60)
+    raw.delete("rq:queue:ollama.default")
+    raw.hset(key, "status", "finished")
+    assert await producer.cancel(job_id) is JobState.COMPLETED
+    raw.hset(key, mapping={"status": "failed", "cq_state": "expired"})
+    assert await producer.cancel(job_id) is JobState.EXPIRED
+    raw.hset(key, "cq_state", "melted")
+    assert await producer.cancel(job_id) is JobState.FAILED
+    with pytest.raises(JobNotFound):
+        await producer.cancel("nobody")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -97,6 +97,31 @@ def test_malformed_url_is_explained(url: str) -> None:
     """The error names the URL without its password and says how to write it."""
     with pytest.raises(ConfigError, match="redis url"):
         async_client(url, SETTINGS)
+
+
+@pytest.mark.parametrize("connect", [async_client, sync_client])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:sec/ret@host:6379/0",
+        "redis://:sec?ret@host:6379/0",
+        "redis://user:sec#ret@host:6379/0",
+        "redis://:sec@ret@host:x/0",
+        "redis://host:x/0?password=secret",
+        "redis://host:x/0?password=sec@ret",
+        "redis:/:secret@host",
+        ":secret@host",
+        "sentinel://:secret@h:x/s",
+        "sentinel://:sec/ret@h:1",
+    ],
+)
+def test_malformed_url_shows_no_password(url: str, connect: Callable[..., object]) -> None:
+    """Neither we nor the library quote any part of it, on both kinds of client."""
+    with pytest.raises(ConfigError, match="redis url") as caught:
+        connect(url, SETTINGS)
+    assert "sec" not in str(caught.value)
+    assert "ret@" not in str(caught.value)
+    assert "@ret" not in str(caught.value)
 
 
 def test_tls_url_makes_tls_connections() -> None:

@@ -1,0 +1,186 @@
+"""Reading jobs: from a job's hash, and where that is not enough its registry or RQ's result stream, to `Job`.
+
+Anybody can write to Redis, so nothing here is believed: a broken field costs its own job that field, an answer
+that cannot be read is an error of that job (`corrupt_job`), and the jobs beside it are read as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import orjson
+import redis.asyncio
+from redis.exceptions import ResponseError
+
+from shared.job import Candidate, Job, JobError, JobState
+from shared.store import keys, rq_layout
+
+
+class _Row(NamedTuple):
+    """The fields of a job's hash that a reader needs, under their names in the hash."""
+
+    status: bytes | None
+    cq_state: bytes | None
+    origin: bytes | None
+    cq_info: bytes | None
+    cq_attempts: bytes | None
+    created_at: bytes | None
+    started_at: bytes | None
+    ended_at: bytes | None
+    cq_result: bytes | None
+    cq_error: bytes | None
+    cq_wait: bytes | None
+    worker_name: bytes | None
+
+    @property
+    def state(self) -> JobState:
+        return rq_layout.state_of(self.status or b"", self.cq_state)
+
+    @property
+    def queue(self) -> str:
+        return _text(self.origin) or ""
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether it waits for its time; when that is stands in a registry."""
+        return self.status == b"scheduled"
+
+    @property
+    def is_stock(self) -> bool:
+        """Whether it ended outside chatq: its outcome stands in RQ's result stream only."""
+        if self.state is JobState.COMPLETED:
+            return self.cq_result is None
+        return self.state is JobState.FAILED and self.cq_error is None
+
+
+async def read_jobs(client: redis.asyncio.Redis, job_ids: Sequence[str]) -> list[Job | None]:
+    """The jobs as they are now, in two round trips at most; None for an id without a job's hash.
+
+    Raises:
+        RedisError: No answer from Redis.
+    """
+    async with client.pipeline(transaction=False) as pipe:
+        for job_id in job_ids:
+            pipe.hmget(keys.job(job_id), *_Row._fields)
+        rows = [_row(reply) for reply in await pipe.execute(raise_on_error=False)]
+    known = {job_id: row for job_id, row in zip(job_ids, rows, strict=True) if row is not None}
+    details = await _read_details(client, known)
+    return [
+        _view(job_id, known[job_id], details.get(job_id)) if job_id in known else None for job_id in job_ids
+    ]
+
+
+def _row(reply: Any) -> _Row | None:
+    if isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE"):
+        return None  # something else stands under the job's key: there is no job
+    if isinstance(reply, Exception):
+        raise reply
+    return _Row(*reply) if reply[0] is not None else None
+
+
+async def _read_details(client: redis.asyncio.Redis, rows: dict[str, _Row]) -> dict[str, Any]:
+    """What some jobs keep elsewhere: the due time of parked ones, the result entry of stock ones."""
+    elsewhere = [job_id for job_id, row in rows.items() if row.is_parked or row.is_stock]
+    if not elsewhere:
+        return {}
+    async with client.pipeline(transaction=False) as pipe:
+        for job_id in elsewhere:
+            if rows[job_id].is_parked:
+                pipe.zscore(keys.scheduled(rows[job_id].queue), job_id)
+            else:
+                pipe.xrevrange(keys.results(job_id), count=1)
+        replies = await pipe.execute(raise_on_error=False)
+    return {
+        job_id: None if isinstance(reply, ResponseError) else reply
+        for job_id, reply in zip(elsewhere, replies, strict=True)
+    }
+
+
+def _view(job_id: str, row: _Row, detail: Any) -> Job:
+    info = _json_object(row.cq_info) or {}
+    response, error = _outcome(row, detail)
+    metadata = info.get("metadata")
+    return Job(
+        id=job_id,
+        state=row.state,
+        queue=row.queue,
+        lane=row.queue.rpartition(".")[2],
+        requested_model=_str(info.get("model")),
+        candidate=_candidate(info.get("candidates")),
+        attempts=rq_layout.parse_int(row.cq_attempts) or 0,
+        created_at=rq_layout.parse_date(row.created_at),
+        started_at=rq_layout.parse_date(row.started_at),
+        ended_at=rq_layout.parse_date(row.ended_at),
+        waits_until=detail if row.is_parked else None,
+        wait_reason=_wait_reason(row),
+        response=response,
+        error=error if row.state.is_terminal or row.is_parked else None,
+        source=_str(info.get("source")),
+        metadata=metadata if isinstance(metadata, dict) else {},
+        worker=_text(row.worker_name),
+    )
+
+
+def _outcome(row: _Row, detail: Any) -> tuple[dict[str, Any] | None, JobError | None]:
+    """(answer, error): of an ended job one of them, of another one its last error, if any."""
+    stored, text = row.cq_result, None
+    if row.is_stock:
+        try:
+            stored, text = rq_layout.decode_result_entry(detail[0][1] if detail else {})
+        except ValueError as exc:
+            return None, JobError("corrupt_job", f"the job's result in Redis cannot be read: {exc}")
+    if row.state is JobState.COMPLETED:
+        response = _json_object(stored)
+        return response, None if response else JobError(
+            "corrupt_job", "the job's answer in Redis is unreadable"
+        )
+    if row.is_stock:
+        last_line = ((text or "").strip() or "the job failed outside chatq").splitlines()[-1]
+        return None, JobError("failed_outside_chatq", last_line[:500])
+    return None, _error(row.cq_error) if row.cq_error is not None else None
+
+
+def _error(raw: bytes) -> JobError:
+    fields = _json_object(raw)
+    if fields is None:
+        return JobError("corrupt_job", "the job's error in Redis is unreadable")
+    status = fields.get("status")
+    return JobError(
+        str(fields.get("code", "failed")),
+        str(fields.get("message", "")),
+        status=status if isinstance(status, int) else None,
+        provider=_str(fields.get("provider")),
+        upstream_model=_str(fields.get("upstream_model")),
+    )
+
+
+def _candidate(candidates: Any) -> Candidate | None:
+    match candidates:
+        case [[str(provider), str(model)], *_]:
+            return Candidate(provider, model)
+        case _:
+            return None
+
+
+def _wait_reason(row: _Row) -> str | None:
+    if row.status == b"queued":
+        return "ready"
+    return _text(row.cq_wait) or "backoff" if row.is_parked else None
+
+
+def _json_object(raw: bytes | None) -> dict[str, Any] | None:
+    """A JSON object with something in it; None for anything else."""
+    try:
+        value = orjson.loads(raw or b"{}")
+    except orjson.JSONDecodeError:
+        return None
+    return value if value and isinstance(value, dict) else None
+
+
+def _text(raw: bytes | None) -> str | None:
+    return raw.decode(errors="replace") if raw else None
+
+
+def _str(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
