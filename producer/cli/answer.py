@@ -20,15 +20,16 @@ def show(job: Job, *, as_json: bool) -> None:
     """Print the job: as JSON, or the text of its answer, or its state.
 
     Raises:
-        JobFailed: It ended without an answer.
+        JobFailed: It ended without an answer, or with one that cannot be read.
     """
+    has_answer = job.state is JobState.COMPLETED and job.response is not None
     if as_json:
         echo_json(job)
-    elif job.state is JobState.COMPLETED:
+    elif has_answer:
         click.echo(_for_terminal(_answer(job)) if sys.stdout.isatty() else _answer(job))
     elif not job.state.is_terminal:
         echo_fields(_fields(job))
-    if job.state.is_terminal and job.state is not JobState.COMPLETED:
+    if job.state.is_terminal and not has_answer:
         raise JobFailed(_reason(job))
 
 
@@ -36,8 +37,11 @@ def _answer(job: Job) -> str:
     if job.text is not None:
         return job.text
     # Tool calls and the like: the message is the answer.
-    message = (job.response or {}).get("choices", [{}])[0].get("message")
-    return orjson.dumps(message).decode()
+    match job.response:
+        case {"choices": [{"message": message}, *_]}:
+            return orjson.dumps(message).decode()
+        case _:
+            return orjson.dumps(job.response).decode()
 
 
 def _for_terminal(text: str) -> str:

@@ -28,6 +28,7 @@ async def test_drain_finishes_what_runs(
     running = await producer.submit(chat("sim-latency-0.5"))
     await wait_until(lambda: bool(simulator.stats()["in_flight"]))
     process.terminate()
+    await wait_until(lambda: "asked to stop" in workers.log(process))
     later = await producer.submit(chat())
     assert await ended(process) == 0
     assert (await producer.get(running)).state is JobState.COMPLETED
