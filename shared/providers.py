@@ -12,14 +12,22 @@ from pydantic import SecretStr
 
 from shared.errors import ProviderNotFound
 from shared.key_file import KeyFileError, is_readable_by_others, read_key
-from shared.settings import ProviderSettings, Settings, Wire, shown_headers
+from shared.settings import (
+    AccountLimits,
+    LimitSettings,
+    ProviderModelSettings,
+    ProviderSettings,
+    Settings,
+    Wire,
+    shown_headers,
+)
 
 NO_KEY_NEEDED = "none needed"
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One registered provider: all that an adapter needs to call it."""
+    """One registered provider: all that is needed to call it, and to keep to its limits."""
 
     name: str
     wire: Wire
@@ -32,6 +40,16 @@ class Provider:
     timeout_s: float = 180.0
     connect_timeout_s: float = 10.0
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+    account: str = ""
+    """Whose limits it draws on. Never empty: the provider's own name where none is given."""
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    """What the account is allowed, at whichever of its providers that is stated."""
+    models: Mapping[str, ProviderModelSettings] = field(default_factory=dict)
+    """The account's models that have limits of their own, by their name at the provider."""
+
+    def __post_init__(self) -> None:
+        if not self.account:
+            object.__setattr__(self, "account", self.name)
 
     def __repr__(self) -> str:
         return (
@@ -70,6 +88,7 @@ class ProviderRegistry:
         registered: dict[str, Provider] = {}
         reasons: dict[str, str] = {}
         warnings: list[str] = []
+        account_limits = AccountLimits(settings.providers)
         for name, spec in settings.providers.items():
             if not spec.base_url:
                 reasons[name] = f"switched off by an empty base_url: set [providers.{name}] base_url"
@@ -79,7 +98,7 @@ class ProviderRegistry:
             except _NoKey as exc:
                 reasons[name] = str(exc)
                 continue
-            registered[name] = _provider(name, spec, key, origin)
+            registered[name] = _provider(name, spec, key, origin, account_limits)
             if origin.startswith("file ") and is_readable_by_others(Path(spec.key_file)):
                 warnings.append(f"others than the owner can read {spec.key_file}: chmod 600 {spec.key_file}")
         return cls(registered, reasons=reasons, warnings=tuple(warnings))
@@ -105,7 +124,10 @@ class ProviderRegistry:
         raise ProviderNotFound(text, provider=name)
 
 
-def _provider(name: str, spec: ProviderSettings, key: str | None, origin: str) -> Provider:
+def _provider(
+    name: str, spec: ProviderSettings, key: str | None, origin: str, account_limits: AccountLimits
+) -> Provider:
+    account = spec.account or name
     return Provider(
         name=name,
         wire=spec.wire,
@@ -116,6 +138,9 @@ def _provider(name: str, spec: ProviderSettings, key: str | None, origin: str) -
         timeout_s=spec.timeout_s,
         connect_timeout_s=spec.connect_timeout_s,
         extra_body=spec.extra_body,
+        account=account,
+        limits=account_limits.of(account),
+        models=account_limits.models_of(account),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -17,7 +17,18 @@ from producer.cli.routing import as_json, describe_providers, describe_tiers, se
 from shared.errors import ConfigError
 from shared.providers import Provider, ProviderRegistry
 from shared.routing import Router
-from shared.settings import Settings, load_settings, shown_headers, shown_url
+from shared.settings import (
+    LimitSettings,
+    ProviderSettings,
+    Settings,
+    load_settings,
+    shown_headers,
+    shown_key,
+    shown_url,
+)
+
+_UNITS = {"rpm": "rpm", "tpm": "tpm", "concurrency": "at a time"}
+"""The numbers among the limits, and what follows each when it is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +81,11 @@ def examine(settings: Settings, registry: ProviderRegistry) -> dict[str, Any]:
         "redis": shown_url(settings.redis.url) if settings.redis.url else None,
         "default_provider": settings.routing.default_provider,
         "providers": [
-            {**row, "headers": shown_headers(settings.providers[row["name"]].headers)}
+            {
+                **row,
+                "headers": shown_headers(settings.providers[row["name"]].headers),
+                **_account_of(registry.registered.get(row["name"])),
+            }
             for row in describe_providers(settings, registry)
         ],
         "findings": [asdict(finding) for finding in findings],
@@ -86,6 +101,7 @@ def find_problems(settings: Settings, registry: ProviderRegistry) -> Iterator[Fi
     yield from _find_unserved(settings, registry)
     for provider in registry.registered.values():
         yield from _look_at(provider)
+        yield from _find_odd_limits(provider, settings.providers[provider.name])
     yield from _find_twins(registry)
     if not settings.redis.url:
         text = f"no address: the embedded Redis is used, in {settings.redis.data_dir}, for this machine only"
@@ -127,9 +143,45 @@ def _look_at(provider: Provider) -> Iterator[Finding]:
 
 def _find_twins(registry: ProviderRegistry) -> Iterator[Finding]:
     for one, other in itertools.combinations(registry.registered.values(), 2):
-        if (one.base_url, one.key) == (other.base_url, other.key):
-            text = f"same address and key as {one.name!r}: two names for one account, limits count apart"
+        is_same = (one.base_url, one.key) == (other.base_url, other.key)
+        if is_same and one.account != other.account:
+            text = (
+                f"same address and key as {one.name!r}: two names for one account, limits count apart; "
+                f'set account = "{one.account}"'
+            )
             yield Finding("warning", f"providers.{other.name}", text)
+
+
+def _find_odd_limits(provider: Provider, spec: ProviderSettings) -> Iterator[Finding]:
+    """Yield limits of this entry that cannot have the effect somebody meant."""
+    path = ("providers", provider.name)
+    if spec.limits.charge != LimitSettings().charge and provider.limits.tpm is None:
+        yield _charge_without_tpm((*path, "limits"))
+    for model, entry in spec.models.items():
+        inner = (*path, "models", model, "limits")
+        if entry.limits.charge != LimitSettings().charge and entry.limits.tpm is None:
+            yield _charge_without_tpm(inner)
+        for key in _UNITS:
+            own, whole = getattr(entry.limits, key), getattr(provider.limits, key)
+            if own is not None and whole is not None and own > whole:
+                text = f"{own:,} is above the account's limit of {whole:,}, so it never applies"
+                yield Finding("warning", shown_key((*inner, key)), text)
+
+
+def _charge_without_tpm(table: tuple[str, ...]) -> Finding:
+    text = "says how tokens are counted, but there is no tpm to count them against"
+    return Finding("warning", shown_key((*table, "charge")), text)
+
+
+def _account_of(provider: Provider | None) -> dict[str, Any]:
+    """What a registered provider may use, as fields of its row; empty for one that is off."""
+    if provider is None:
+        return {"account": None, "limits": None, "models": {}}
+    return {
+        "account": provider.account,
+        "limits": provider.limits.model_dump(),
+        "models": {model: entry.limits.model_dump() for model, entry in provider.models.items()},
+    }
 
 
 def _is_loopback(host: str) -> bool:
@@ -137,6 +189,22 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def _limits_in_words(limits: Mapping[str, Any]) -> str:
+    words = [f"{limits[key]:,} {unit}" for key, unit in _UNITS.items() if limits[key] is not None]
+    return ", ".join(words) or "limits unknown: concurrency adapts"
+
+
+def _table_rows(row: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield a provider's line, and one for each of its models that has limits of its own."""
+    if not row["registered"]:
+        yield row["name"], "off", "-", row["reason"]
+        return
+    account = "" if row["account"] == row["name"] else f"account {row['account']}: "
+    yield row["name"], "on", account + _limits_in_words(row["limits"]), f"key: {row['key_origin']}"
+    for model, limits in row["models"].items():
+        yield f"{row['name']}/{model}", "", _limits_in_words(limits), ""
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -148,11 +216,8 @@ def _print(report: dict[str, Any]) -> None:
         ]
     )
     click.echo()
-    rows = [
-        (row["name"], "on" if row["registered"] else "off", row["reason"] or f"key: {row['key_origin']}")
-        for row in report["providers"]
-    ]
-    echo_table(("provider", "", "key or reason"), rows)
+    rows = [cells for row in report["providers"] for cells in _table_rows(row)]
+    echo_table(("provider", "", "limits", "key or reason"), rows)
     click.echo()
     for finding in report["findings"]:
         click.echo(f"{finding['level']}: {finding['where']}: {finding['message']}")

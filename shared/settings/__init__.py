@@ -1,8 +1,14 @@
 """Settings: what the operator decides, read once per entry point and passed down."""
 
+from shared.settings.accounts import AccountLimits
+from shared.settings.admission import AdmissionSettings, LaneBounds
+from shared.settings.breaker import BreakerSettings
+from shared.settings.clients import ClientSettings
+from shared.settings.limits import Charge, ClientLimitSettings, LimitSettings
 from shared.settings.load import load_settings
 from shared.settings.masking import shown_headers, shown_url
-from shared.settings.provider import BUILTIN_PROVIDERS, ProviderSettings, Wire
+from shared.settings.provider import BUILTIN_PROVIDERS, ProviderModelSettings, ProviderSettings, Wire
+from shared.settings.raw import shown_key
 from shared.settings.sections import (
     ApiSettings,
     AuthSettings,
@@ -20,12 +26,21 @@ from shared.settings.tree import Settings
 
 __all__ = [
     "BUILTIN_PROVIDERS",
+    "AccountLimits",
+    "AdmissionSettings",
     "ApiSettings",
     "AuthSettings",
+    "BreakerSettings",
+    "Charge",
+    "ClientLimitSettings",
+    "ClientSettings",
     "JobSettings",
+    "LaneBounds",
     "LaneSettings",
+    "LimitSettings",
     "LogSettings",
     "ModelSettings",
+    "ProviderModelSettings",
     "ProviderSettings",
     "RedisSettings",
     "RoutingSettings",
@@ -36,5 +51,6 @@ __all__ = [
     "WorkerSettings",
     "load_settings",
     "shown_headers",
+    "shown_key",
     "shown_url",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ import tomli
 from shared.errors import ConfigError
 from shared.settings.provider import BUILTIN_PROVIDERS
 from shared.settings.raw import KeyPath, RawSettings
-from shared.settings.schema import did_you_mean, is_text, keys_of
+from shared.settings.schema import did_you_mean, has_chosen_names, is_table, is_text, keys_of
 from shared.settings.tree import SECTIONS
 
 PREFIX = "CHATQ_"
@@ -38,31 +39,64 @@ def apply_env(raw: RawSettings, env: Mapping[str, str]) -> RawSettings:
 
 
 def _path(variable: str, tree: Mapping[str, Any]) -> KeyPath:
-    section, *rest = variable.removeprefix(PREFIX).lower().split("__")
-    if section == "providers" and len(rest) > 1:
-        provider = _existing("__".join(rest[:-1]), [*tree.get("providers", ()), *BUILTIN_PROVIDERS])
-        return (section, provider, rest[-1])
-    if section in SECTIONS and section != "providers" and len(rest) == 1 and rest[0]:
-        return (section, _existing(rest[0], tree.get(section, ())))
+    parts = variable.removeprefix(PREFIX).lower().split("__")
+    path = _below((), parts, tree) if all(parts) else None
+    if path is not None:
+        return path
     raise ConfigError(
         f"{variable} is not a setting{did_you_mean(variable, _known_variables())}; "
-        f"allowed: CHATQ_CONFIG, CHATQ_REDIS_URL, CHATQ_<SECTION>__<KEY> and CHATQ_PROVIDERS__<NAME>__<KEY> "
+        f"allowed: CHATQ_CONFIG, CHATQ_REDIS_URL, CHATQ_<SECTION>__<KEY>, CHATQ_PROVIDERS__<NAME>__<KEY> "
+        f"and CHATQ_CLIENTS__<ID>__<KEY>, where a KEY may be <TABLE>__<KEY>, "
         f"with section {', '.join(SECTIONS)}"
     )
 
 
+def _below(table: KeyPath, parts: Sequence[str], tree: Mapping[str, Any]) -> KeyPath | None:
+    """Find the key of `table` that the rest of a variable's name means, or None when it cannot be one.
+
+    Args:
+        table: Where in the settings the search stands.
+        parts: At least one; none is empty.
+        tree: What is set so far in `table`.
+    """
+    if len(parts) == 1:
+        is_key = table != () and not has_chosen_names(table)
+        return (*table, _existing(parts[0], tree)) if is_key else None
+    end = _end_of_name(keys_of((*table, "*")), parts) if has_chosen_names(table) else 1
+    known = [*tree, *(BUILTIN_PROVIDERS if table == ("providers",) else ())]
+    key = _existing("__".join(parts[:end]), known)
+    below, inner = (*table, key), tree.get(key)
+    if not is_table(below):
+        return None
+    return _below(below, parts[end:], inner if isinstance(inner, Mapping) else {})
+
+
+def _end_of_name(keys: Collection[str], parts: Sequence[str]) -> int:
+    """How many parts are the entry's name: all that stand before the first known key, since names may have `__`."""
+    ends = (end for end in range(1, len(parts)) if parts[end] in keys)
+    return next(ends, len(parts) - 1)
+
+
 def _existing(name: str, known: Iterable[str]) -> str:
-    """Find the key that a variable means: variables have neither small letters nor dashes."""
+    """Find the key that a variable means: variables have neither small letters nor signs other than `_`."""
     names = list(known)
     if name in names:
         return name
-    return next((other for other in names if other.lower().replace("-", "_") == name), name)
+    return next((other for other in names if re.sub(r"[^a-z0-9]", "_", other.lower()) == name), name)
 
 
 def _known_variables() -> list[str]:
-    paths: list[KeyPath] = [(section, key) for section in SECTIONS for key in keys_of((section,))]
-    paths += [("providers", name, key) for name in BUILTIN_PROVIDERS for key in keys_of(("providers", name))]
-    return [PREFIX + "__".join(path).upper() for path in paths]
+    tables: list[KeyPath] = [(section,) for section in SECTIONS if not has_chosen_names((section,))]
+    tables += [("providers", name) for name in BUILTIN_PROVIDERS]
+    return [PREFIX + "__".join(path).upper() for table in tables for path in _keys_below(table)]
+
+
+def _keys_below(path: KeyPath) -> Iterator[KeyPath]:
+    keys = keys_of(path)
+    if not keys:
+        yield path
+    for key in keys:
+        yield from _keys_below((*path, key))
 
 
 def _value(path: KeyPath, text: str) -> Any:

@@ -42,12 +42,15 @@ def load_settings(path: Path | None = None, *, env: Mapping[str, str]) -> Settin
 
 
 def _place_files(tree: dict[str, Any], env: Mapping[str, str]) -> None:
-    """Resolve the paths that depend on whose process this is: the data folder, and `~` in key files."""
+    """Resolve the paths that depend on whose process this is: the data folder, and `~` in others."""
     home = Path(env["HOME"]) if env.get("HOME") else Path.home()
     redis = tree.setdefault("redis", {})
     if isinstance(redis, dict):  # anything else is validation's to refuse, here and below
         given = redis.get("data_dir", "")
         redis["data_dir"] = str(_data_dir(home, env)) if given == "" else _in_home(given, home)
+    worker = tree.get("worker")
+    if isinstance(worker, dict) and "spool_dir" in worker:
+        worker["spool_dir"] = _in_home(worker["spool_dir"], home)
     providers = tree.get("providers")
     for entry in providers.values() if isinstance(providers, dict) else ():
         if isinstance(entry, dict) and "key_file" in entry:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from shared.settings.raw import KeyPath, RawSettings
-from shared.settings.schema import allowed, did_you_mean, field_at, is_text, keys_of
+from shared.settings.schema import allowed, did_you_mean, is_table, is_text, keys_of, name_rule
 
 SHOWN = 5
 """Problems spelled out in one message; the rest is counted."""
@@ -34,15 +34,13 @@ def _one(details: ErrorDetails, raw: RawSettings) -> str:
     # Rules between sections carry the key they are about.
     path: KeyPath = details.get("ctx", {}).get("path") or tuple(str(part) for part in details["loc"])
     if path[-1] == "[key]":
-        return (
-            f"{raw.label(path[:1])} {path[1]!r} is not a provider name; allowed: a-z, 0-9, _ and -, up to 64"
-        )
+        return f"{raw.label(path[:-2])} {path[-2]!r} is not {name_rule(path[:-2])}"
     match details["type"]:
         case "extra_forbidden":
             return unknown(path, raw)
         case "value_error":
             return f"{raw.label(_field(path))} {details['ctx']['error']}"
-        case "unknown_provider":
+        case "unknown_provider" | "different_limits":
             return f"{raw.label(path)} {details['msg']}"
     if _field(path) != path:
         key = _field(path)
@@ -52,8 +50,7 @@ def _one(details: ErrorDetails, raw: RawSettings) -> str:
 
 def _field(path: KeyPath) -> KeyPath:
     """The setting that a list item or a table entry belongs to; any other path as it is."""
-    is_entry = len(path) > 2 and field_at(path) is None and field_at(path[:-1]) is not None
-    return path[:-1] if is_entry else path
+    return path if is_table(path[:-1]) else path[:-1]
 
 
 def unknown(path: KeyPath, raw: RawSettings) -> str:

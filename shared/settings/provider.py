@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from shared.settings.limits import LimitSettings
 from shared.settings.masking import shown_headers
 from shared.settings.section import Section
 
@@ -52,6 +53,23 @@ def _headers(headers: dict[str, str]) -> dict[str, str]:
     return headers
 
 
+def _account(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9_-]{0,64}", name):
+        raise ValueError("must be an account name (a-z, 0-9, _ and -, up to 64), or empty")
+    return name
+
+
+UpstreamModel = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^\S(.*\S)?$")]
+"""A model as its provider calls it: without chatq's prefix, and without `:cloud`."""
+
+
+class ProviderModelSettings(Section):
+    """What is special about one model of a provider."""
+
+    limits: LimitSettings = LimitSettings()
+    """What the provider allows for this model, besides the limits of the account."""
+
+
 class ProviderSettings(Section):
     """One provider. An entry with the name of a built-in one overrides only the keys it states."""
 
@@ -78,6 +96,15 @@ class ProviderSettings(Section):
 
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Merged into every request body, for fields that only this provider knows."""
+
+    account: Annotated[str, AfterValidator(_account)] = ""
+    """Whose limits it draws on: limits belong to an account, not to a key. Empty: the entry's own name."""
+
+    limits: LimitSettings = LimitSettings()
+    """What the provider allows this account. Not known: the number of calls at the same time adapts."""
+
+    models: dict[UpstreamModel, ProviderModelSettings] = Field(default_factory=dict)
+    """Models with limits of their own."""
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """Mask header values that are credentials, and name only the keys of `extra_body`."""

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 KeyPath = tuple[str, ...]
+
+
+def shown_key(path: KeyPath) -> str:
+    """Write a key as it stands in the file: parts joined by dots, and quoted where TOML asks for it.
+
+    One line of ASCII, whatever somebody has put into the quotes.
+    """
+    bare = re.compile(r"[A-Za-z0-9_-]+")
+    return ".".join(part if bare.fullmatch(part) else json.dumps(part) for part in path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +34,11 @@ class RawSettings:
         """Name the place an operator has to edit for the value, or the section, at `path`."""
         if path in self.origins:
             return self.origins[path]
+        key = f"[{path[0]}]" if len(path) == 1 else shown_key(path)
+        for end in range(len(path) - 1, 0, -1):
+            if path[:end] in self.origins:  # a whole table was set by one variable
+                return f"{self.origins[path[:end]]}: {key}"
         places = [str(self.source)] if self.source else []
         # A rule over a whole section may be broken by the file and a variable together.
         places += [label for key, label in self.origins.items() if key[: len(path)] == path]
-        key = f"[{path[0]}]" if len(path) == 1 else ".".join(path)
         return f"{', '.join(places)}: {key}" if places else key

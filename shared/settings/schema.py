@@ -5,36 +5,47 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from shared.settings.provider import ProviderSettings
+from shared.labels import MAX_LENGTH
 from shared.settings.raw import KeyPath
 from shared.settings.section import Section
 from shared.settings.tree import SECTIONS, Settings
 
 _MODEL = "a model name, 1 to 256 characters"
+_NAME_RULES = {
+    "providers": "a provider name; allowed: a-z, 0-9, _ and -, up to 64",
+    "clients": f"a client; allowed: 1 to {MAX_LENGTH} printable ASCII characters",
+    "models": "a model name; allowed: 1 to 256 characters, no blanks at the ends",
+}
+"""For each table whose keys are names that the operator chooses: which names may stand there."""
 
 
 def keys_of(table: KeyPath) -> tuple[str, ...]:
     """The keys that the table at `table` declares; () is the file itself."""
-    if not table:
+    model = _model_of(_type_at(table))
+    if model is Settings:
         return SECTIONS
-    model = _model_of(table)
     return tuple(model.model_fields) if model else ()
 
 
-def field_at(path: KeyPath) -> FieldInfo | None:
-    """The declaration of the key at `path`, or None for one that no model declares (a tier, a typo)."""
-    model = _model_of(path[:-1])
-    return model.model_fields.get(path[-1]) if model else None
+def has_chosen_names(path: KeyPath) -> bool:
+    """Whether `path` holds one table per name, and the operator chooses the names (providers, clients)."""
+    return _entry_of(_type_at(path)) is not None
+
+
+def is_table(path: KeyPath) -> bool:
+    """Whether `path` holds settings, or named tables of them, and not a value."""
+    return _model_of(_type_at(path)) is not None or has_chosen_names(path)
 
 
 def is_text(path: KeyPath) -> bool:
     """Whether the key at `path` holds text, so that a variable's value is taken as it stands."""
-    field = field_at(path)
+    field = _field_at(path)
     if field is None:
         return path[0] == "models"
     return field.annotation in (str, SecretStr, Path) or get_origin(field.annotation) is Literal
@@ -42,21 +53,27 @@ def is_text(path: KeyPath) -> bool:
 
 def allowed(path: KeyPath) -> str:
     """Say what the key at `path` may hold."""
-    field = field_at(path)
-    if field is None:
-        return _MODEL if path[0] == "models" and len(path) > 1 else "a table"
-    if get_origin(field.annotation) is Literal:
-        return " or ".join(f'"{value}"' for value in get_args(field.annotation))
-    if field.annotation in (int, float):
-        kind = "a whole number" if field.annotation is int else "a number"
-        return f"{kind} from {_bound(field, 'ge'):g} to {_bound(field, 'le'):.12g}"
-    if field.annotation is bool:
+    field = _field_at(path)
+    if is_table(path) or field is None:
+        return "a table" if is_table(path) else _MODEL
+    kind = _type_at(path)
+    if get_origin(kind) is Literal:
+        return " or ".join(f'"{value}"' for value in get_args(kind))
+    if kind in (int, float):
+        number = "a whole number" if kind is int else "a number"
+        return f"{number} from {_bound(field, 'ge'):g} to {_bound(field, 'le'):.15g}"
+    if kind is bool:
         return "true or false"
-    if get_origin(field.annotation) is tuple:
+    if get_origin(kind) is tuple:
         return 'a list of texts, like ["a", "b"]'
-    if get_origin(field.annotation) is dict:
+    if get_origin(kind) is dict:
         return 'a table, like { a = "b" }'
     return _MODEL if path[0] == "models" else 'a text, like "x"'
+
+
+def name_rule(table: KeyPath) -> str:
+    """Say which names the operator may choose for the entries of `table`."""
+    return _NAME_RULES[table[-1]]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -65,15 +82,30 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def _model_of(table: KeyPath) -> type[Section] | None:
-    match table:
-        case ("providers", _):
-            return ProviderSettings
-        case (section,) if section in SECTIONS:
-            model: Any = Settings.model_fields[section].annotation
-            return model if isinstance(model, type) and issubclass(model, Section) else None
-        case _:
-            return None
+def _field_at(path: KeyPath) -> FieldInfo | None:
+    """The declaration of the key at `path`, or None for one that no model declares (a tier, a typo, a name)."""
+    model = _model_of(_type_at(path[:-1]))
+    return model.model_fields.get(path[-1]) if model else None
+
+
+def _type_at(path: KeyPath) -> Any:
+    """The type of what stands at `path`, without its `| None`; None where nothing is declared."""
+    if not path:
+        return Settings
+    field = _field_at(path)
+    if field is None:
+        return _entry_of(_type_at(path[:-1]))
+    choices = get_args(field.annotation)
+    return choices[0] if NoneType in choices else field.annotation
+
+
+def _model_of(kind: Any) -> type[Section] | None:
+    return kind if isinstance(kind, type) and issubclass(kind, Section) else None
+
+
+def _entry_of(kind: Any) -> type[Section] | None:
+    """What each entry of a table of named tables is, or None for any other type."""
+    return _model_of(get_args(kind)[1]) if get_origin(kind) is dict else None
 
 
 def _bound(field: FieldInfo, name: str) -> float:

@@ -44,10 +44,13 @@ def _host_port(address: str) -> str:
 
 
 class RoutingSettings(Section):
-    """Where models go that name no provider."""
+    """Where models go that name no provider, and when a job moves to another one."""
 
     default_provider: str = "ollama"
     """Gets every bare model name, and every name with an unknown prefix. Must be a configured provider."""
+
+    failover_after_s: float = Field(default=5.0, ge=0, le=DAY_S)
+    """A candidate that stays closed for longer than this, in seconds, hands its jobs to the next one."""
 
 
 class RedisSettings(Section):
@@ -160,6 +163,12 @@ class WorkerSettings(Section):
 
     poll_s: float = Field(default=1.0, ge=0.01, le=60)
     """Interval of the slow look for work, in seconds, in case a wake-up signal was lost."""
+
+    metrics_port: int = Field(default=0, ge=0, le=65_535)
+    """Port on the loopback interface where metrics can be read. 0: off."""
+
+    spool_dir: str = ""
+    """Folder where answers are written while Redis is away. Empty: they are kept in memory only."""
 
     @model_validator(mode="after")
     def _renewal_before_expiry(self) -> Self:

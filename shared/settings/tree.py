@@ -9,6 +9,10 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from shared.settings.accounts import AccountLimits
+from shared.settings.admission import AdmissionSettings
+from shared.settings.breaker import BreakerSettings
+from shared.settings.clients import ClientId, ClientSettings
 from shared.settings.provider import BUILTIN_PROVIDERS, ProviderName, ProviderSettings, builtin_providers
 from shared.settings.section import Section
 from shared.settings.sections import (
@@ -32,8 +36,13 @@ class Settings(Section):
     providers: dict[ProviderName, ProviderSettings] = Field(default_factory=builtin_providers)
     """Every configured provider by name, built-in ones first; `ProviderRegistry` knows which have a key."""
 
+    clients: dict[ClientId, ClientSettings] = Field(default_factory=dict)
+    """Clients with a weight or limits of their own; all others have the defaults."""
+
     models: ModelSettings = ModelSettings()
     routing: RoutingSettings = RoutingSettings()
+    breaker: BreakerSettings = BreakerSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     redis: RedisSettings = Field(default_factory=RedisSettings)
     jobs: JobSettings = JobSettings()
     lanes: LaneSettings = LaneSettings()
@@ -76,6 +85,11 @@ class Settings(Section):
                         "names {name}, which is not in [providers]; allowed: {known}",
                         {"name": repr(name), "known": known, "path": path},
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _one_set_of_limits_per_account(self) -> Self:
+        AccountLimits(self.providers)
         return self
 
 

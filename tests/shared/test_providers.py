@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from shared.errors import ProviderNotFound
-from shared.providers import ProviderRegistry
-from shared.settings import Settings
+from shared.providers import Provider, ProviderRegistry
+from shared.settings import LimitSettings, Settings
 
 SECRET = "sk-seeded-secret-0123456789"
 
@@ -167,6 +167,36 @@ def test_unknown_provider_lists_the_known() -> None:
         "no provider is called 'nope': add [providers.nope], "
         "or use one of ollama, ollama_cloud, openrouter, opencode, kimi"
     )
+
+
+def test_account_is_the_providers_own_name_by_default() -> None:
+    """An account is never empty, also for a provider made by hand."""
+    registry = registry_of(lab={"base_url": "http://lab", "account": "team"})
+    assert registry.get("ollama").account == "ollama"
+    assert registry.get("lab").account == "team"
+    assert Provider("x", "openai", "http://x").account == "x"
+
+
+def test_limits_of_an_account_hold_for_all_its_providers() -> None:
+    """Stated at one entry, even one that is off, they are the others' as well; those of models too."""
+    registry = registry_of(
+        kimi={"limits": {"rpm": 60}, "models": {"k3": {"limits": {"concurrency": 2}}}},
+        second={"base_url": "http://second", "account": "kimi", "models": {"k2": {"limits": {"rpm": 5}}}},
+    )
+    second = registry.get("second")
+    assert "kimi" in registry.reasons
+    assert second.limits == LimitSettings(rpm=60)
+    assert {model: entry.limits for model, entry in second.models.items()} == {
+        "k3": LimitSettings(concurrency=2),
+        "k2": LimitSettings(rpm=5),
+    }
+
+
+def test_limits_of_other_accounts_do_not_matter() -> None:
+    """Without limits of its own, a provider's are not known."""
+    ollama = registry_of(lab={"base_url": "http://lab", "limits": {"rpm": 1}}).get("ollama")
+    assert ollama.limits == LimitSettings()
+    assert ollama.models == {}
 
 
 def test_provider_repr_shows_no_secret() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import tomli
 
-from shared.settings import BUILTIN_PROVIDERS, ModelSettings, ProviderSettings, Settings, load_settings
+from shared.settings import BUILTIN_PROVIDERS, LimitSettings, ProviderSettings, Settings, load_settings
+from shared.settings.section import Section
 from shared.settings.tree import SECTIONS
 
 FILE = Path(__file__).parents[2] / "chatq.toml"
@@ -27,26 +29,64 @@ def test_stated_values_are_the_defaults(tmp_path: Path) -> None:
     assert by_file.model_copy(update={"source": None}) == defaults.model_copy(update={"source": None})
 
 
+def section_in(kind: Any) -> type[Section] | None:
+    """The section that a field holds, by itself or one per name."""
+    inner = get_args(kind)[1] if get_origin(kind) is dict else kind
+    return inner if isinstance(inner, type) and issubclass(inner, Section) else None
+
+
+def keys_with_default(model: type[Section]) -> dict[str, Any]:
+    """All that can be stated in a section, tables inside it likewise; named tables are empty by default."""
+    inner = {name: section_in(field.annotation) for name, field in model.model_fields.items()}
+    return {
+        name: keys_with_default(section) if section and get_origin(field.annotation) is not dict else {}
+        for name, field in model.model_fields.items()
+        for section in [inner[name]]
+        if field.default is not None
+    }
+
+
+def keys_stated(table: Any, pattern: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a table of the file, and of the tables inside where `pattern` has some."""
+    return {
+        name: keys_stated(value, pattern[name]) if pattern.get(name) else {} for name, value in table.items()
+    }
+
+
 def test_every_setting_is_stated() -> None:
     """No section and no key is left out, and none is stated that does not exist."""
-    expected = {section: set(Settings.model_fields[section].annotation.model_fields)  # type: ignore[union-attr]
-                for section in SECTIONS if section != "providers"}  # fmt: skip
-    assert {section: set(keys) for section, keys in stated().items() if section != "providers"} == expected
+    expected = {name: keys for name, keys in keys_with_default(Settings).items() if name in SECTIONS}
+    assert keys_stated({**stated(), "providers": {}}, expected) == expected
 
 
 def test_every_provider_key_is_stated() -> None:
     """Each built-in provider shows all that can be set."""
-    providers = stated()["providers"]
+    providers, expected = stated()["providers"], keys_with_default(ProviderSettings)
     assert list(providers) == list(BUILTIN_PROVIDERS)
-    assert all(set(entry) == set(ProviderSettings.model_fields) for entry in providers.values())
+    assert {name: keys_stated(entry, expected) for name, entry in providers.items()} == dict.fromkeys(
+        providers, expected
+    )
+
+
+def test_settings_without_default_are_shown() -> None:
+    """Limits that are not known cannot be stated; the file shows them in a comment, with their range."""
+    text = FILE.read_text(encoding="utf-8")
+    unknown = [name for name, field in LimitSettings.model_fields.items() if field.default is None]
+    assert unknown == ["rpm", "tpm", "concurrency"]
+    assert all(re.search(rf"^# {name} = .*, 1 to [0-9]+", text, re.MULTILINE) for name in unknown)
+
+
+def sections_below(model: type[Section]) -> set[type[Section]]:
+    inner = {section_in(field.annotation) for field in model.model_fields.values()} - {None}
+    return {model}.union(*(sections_below(section) for section in inner if section))
 
 
 def test_every_setting_is_described() -> None:
     """Each field carries its meaning, which `use_attribute_docstrings` makes its description."""
-    models = [Settings.model_fields[name].annotation for name in SECTIONS if name != "providers"]
     fields = {
-        f"{model.__name__}.{name}": field.description  # type: ignore[union-attr]
-        for model in [*models, ProviderSettings, ModelSettings]
-        for name, field in model.model_fields.items()  # type: ignore[union-attr]
+        f"{model.__name__}.{name}": field.description
+        for model in sections_below(Settings) - {Settings}
+        for name, field in model.model_fields.items()
     }
+    assert "ProviderModelSettings.limits" in fields
     assert [name for name, description in fields.items() if not description] == []

@@ -91,10 +91,51 @@ def test_names_with_dashes_are_found(tmp_path: Path) -> None:
     assert "my_lab" not in settings.providers
 
 
-SECTIONS = "providers, models, routing, redis, jobs, lanes, worker, telemetry, rq, auth, log, api"
+def test_keys_of_inner_tables_are_reached() -> None:
+    """Two underscores lead into a table inside a table, also behind a name that has two itself."""
+    env = {
+        "CHATQ_PROVIDERS__LAB__LIMITS__RPM": "600",
+        "CHATQ_PROVIDERS__LAB__LIMITS__CHARGE": "max(prompt,max)",
+        "CHATQ_PROVIDERS__LAB__MODELS__LLAMA__LIMITS__CONCURRENCY": "2",
+        "CHATQ_PROVIDERS__A__B__ACCOUNT": "123",
+        "CHATQ_PROVIDERS__A__B__LIMITS": "{ tpm = 1_000 }",
+        "CHATQ_CLIENTS__NIGHTLY__WEIGHT": "3",
+        "CHATQ_CLIENTS__NIGHTLY__LIMITS__TPM": "500",
+        "CHATQ_ADMISSION__BATCH__MAX_JOBS": "9",
+    }
+    settings = load_settings(env=env)
+    lab, other = settings.providers["lab"], settings.providers["a__b"]
+    assert (lab.limits.rpm, lab.limits.charge) == (600, "max(prompt,max)")
+    assert lab.models["llama"].limits.concurrency == 2
+    assert (other.account, other.limits.tpm) == ("123", 1000)
+    assert (settings.clients["nightly"].weight, settings.clients["nightly"].limits.tpm) == (3, 500)
+    assert (settings.admission.batch.max_jobs, settings.admission.default.max_jobs) == (9, 0)
+
+
+def test_names_with_other_signs_are_found(tmp_path: Path) -> None:
+    """What a variable cannot spell, such as a model's colon, is read as `_`."""
+    path = tmp_path / "a.toml"
+    path.write_text('[providers.kimi.models."K2.6:1m".limits]\nrpm = 1\n[clients."Team A"]\nweight = 2\n')
+    env = {
+        "CHATQ_PROVIDERS__KIMI__MODELS__K2_6_1M__LIMITS__RPM": "5",
+        "CHATQ_CLIENTS__TEAM_A__LIMITS__RPM": "7",
+    }
+    settings = load_settings(path, env=env)
+    assert {model: entry.limits.rpm for model, entry in settings.providers["kimi"].models.items()} == {
+        "K2.6:1m": 5
+    }
+    assert {name: (entry.weight, entry.limits.rpm) for name, entry in settings.clients.items()} == {
+        "Team A": (2, 7)
+    }
+
+
+SECTIONS = (
+    "providers, clients, models, routing, breaker, admission, redis, jobs, lanes, worker, telemetry, rq, auth, "
+    "log, api"
+)
 SCHEME = (
-    "allowed: CHATQ_CONFIG, CHATQ_REDIS_URL, CHATQ_<SECTION>__<KEY> and CHATQ_PROVIDERS__<NAME>__<KEY> "
-    f"with section {SECTIONS}"
+    "allowed: CHATQ_CONFIG, CHATQ_REDIS_URL, CHATQ_<SECTION>__<KEY>, CHATQ_PROVIDERS__<NAME>__<KEY> and "
+    f"CHATQ_CLIENTS__<ID>__<KEY>, where a KEY may be <TABLE>__<KEY>, with section {SECTIONS}"
 )
 
 
@@ -106,6 +147,31 @@ SCHEME = (
         ("CHATQ_WORKER", "1", f"CHATQ_WORKER is not a setting; {SCHEME}"),
         ("CHATQ_", "1", f"CHATQ_ is not a setting; {SCHEME}"),
         ("CHATQ_PROVIDERS__X", "1", f"CHATQ_PROVIDERS__X is not a setting; {SCHEME}"),
+        ("CHATQ_CLIENTS__X", "1", f"CHATQ_CLIENTS__X is not a setting; {SCHEME}"),
+        (
+            "CHATQ_WORKER__POLL_S__X",
+            "1",
+            f"CHATQ_WORKER__POLL_S__X is not a setting (did you mean 'CHATQ_WORKER__POLL_S'?); {SCHEME}",
+        ),
+        ("CHATQ_CLIENTS____WEIGHT", "1", f"CHATQ_CLIENTS____WEIGHT is not a setting; {SCHEME}"),
+        (
+            "CHATQ_ADMISSION__BACH__MAX_JOBS",
+            "1",
+            "CHATQ_ADMISSION__BACH__MAX_JOBS is not a setting "
+            f"(did you mean 'CHATQ_ADMISSION__BATCH__MAX_JOBS'?); {SCHEME}",
+        ),
+        (
+            "CHATQ_PROVIDERS__X__LIMITS__RPMS",
+            "1",
+            "CHATQ_PROVIDERS__X__LIMITS__RPMS is not a known key (did you mean 'rpm'?); "
+            "allowed: rpm, tpm, concurrency, slice_s, charge",
+        ),
+        (
+            "CHATQ_PROVIDERS__X__LIMITS",
+            "{ rpm = 0 }",
+            "CHATQ_PROVIDERS__X__LIMITS: providers.x.limits.rpm is 0; allowed: a whole number from 1 to 10000000",
+        ),
+        ("CHATQ_ADMISSION__BATCH", "5", "CHATQ_ADMISSION__BATCH is 5; allowed: a table"),
         (
             "CHATQ_WORKER_CONCURRENCY",
             "1",

@@ -12,10 +12,19 @@ from shared.settings import load_settings
 
 SECRET = "sk-seeded-secret-0123456789"
 WORKER_KEYS = (
-    "concurrency, processes, providers, grace_s, lease_s, renew_s, claim_batch, flush_ms, flush_batch, poll_s"
+    "concurrency, processes, providers, grace_s, lease_s, renew_s, claim_batch, flush_ms, flush_batch, poll_s, "
+    "metrics_port, spool_dir"
 )
-PROVIDER_KEYS = "wire, base_url, key_env, key_file, headers, timeout_s, connect_timeout_s, extra_body"
-SECTIONS = "providers, models, routing, redis, jobs, lanes, worker, telemetry, rq, auth, log, api"
+PROVIDER_KEYS = (
+    "wire, base_url, key_env, key_file, headers, timeout_s, connect_timeout_s, extra_body, account, "
+    "limits, models"
+)
+CLIENT_LIMIT_KEYS = "rpm, tpm, concurrency, slice_s"
+LIMIT_KEYS = f"{CLIENT_LIMIT_KEYS}, charge"
+SECTIONS = (
+    "providers, clients, models, routing, breaker, admission, redis, jobs, lanes, worker, telemetry, rq, auth, "
+    "log, api"
+)
 PROVIDERS = "ollama, ollama_cloud, openrouter, opencode, kimi"
 ADDRESS = "must be an http:// or https:// address, or empty to switch the provider off"
 NO_CREDENTIALS = "must have no user, password, query or fragment; use key_env, key_file or headers"
@@ -34,6 +43,22 @@ BAD_FILES = [
         f"providers.x.api_key is not a known key; allowed: {PROVIDER_KEYS}",
     ),
     ("[providers.a.b]", f"providers.a.b is not a known key; allowed: {PROVIDER_KEYS}"),
+    (
+        "[providers.x.limits]\nrpms = 1",
+        f"providers.x.limits.rpms is not a known key (did you mean 'rpm'?); allowed: {LIMIT_KEYS}",
+    ),
+    ("[providers.x.models.m]\nrpm = 1", "providers.x.models.m.rpm is not a known key; allowed: limits"),
+    (
+        '[clients.a.limits]\ncharge = "prompt+max"',
+        f"clients.a.limits.charge is not a known key; allowed: {CLIENT_LIMIT_KEYS}",
+    ),
+    ("[clients.a]\nrpm = 1", "clients.a.rpm is not a known key; allowed: weight, limits"),
+    ("[admission.bulk]", "admission.bulk is not a known key; allowed: interactive, default, batch"),
+    (
+        "[admission.batch]\nmax_job = 1",
+        "admission.batch.max_job is not a known key (did you mean 'max_jobs'?); "
+        "allowed: max_jobs, max_bytes, max_age_s",
+    ),
     # out of range
     ("[worker]\nconcurrency = 0", "worker.concurrency is 0; allowed: a whole number from 1 to 20000"),
     ("[worker]\nconcurrency = 20001", "worker.concurrency is 20001; allowed: a whole number from 1 to 20000"),
@@ -49,6 +74,43 @@ BAD_FILES = [
         '[providers.x]\nwire = "opnai"',
         'providers.x.wire is \'opnai\'; allowed: "openai" or "ollama" or "ollama_generate"',
     ),
+    (
+        "[providers.x.limits]\nrpm = 0",
+        "providers.x.limits.rpm is 0; allowed: a whole number from 1 to 10000000",
+    ),
+    (
+        '[providers.x.models."a/b:1.5".limits]\ntpm = 1000000000001',
+        'providers.x.models."a/b:1.5".limits.tpm is 1000000000001; '
+        "allowed: a whole number from 1 to 1000000000000",
+    ),
+    (
+        "[providers.x.limits]\nslice_s = 0.01",
+        "providers.x.limits.slice_s is 0.01; allowed: a number from 0.05 to 60",
+    ),
+    (
+        '[providers.x.limits]\ncharge = "max"',
+        "providers.x.limits.charge is 'max'; "
+        'allowed: "prompt+max" or "max(prompt,max)" or "prompt_then_output"',
+    ),
+    ("[clients.a]\nweight = 0", "clients.a.weight is 0; allowed: a whole number from 1 to 1000"),
+    (
+        "[clients.a.limits]\nconcurrency = 0",
+        "clients.a.limits.concurrency is 0; allowed: a whole number from 1 to 1000000",
+    ),
+    ("[breaker]\nfailure_ratio = 0.01", "breaker.failure_ratio is 0.01; allowed: a number from 0.05 to 1"),
+    ("[breaker]\nprobes = 101", "breaker.probes is 101; allowed: a whole number from 1 to 100"),
+    (
+        "[admission.batch]\nmax_jobs = -1",
+        "admission.batch.max_jobs is -1; allowed: a whole number from 0 to 1000000000",
+    ),
+    (
+        "[routing]\nfailover_after_s = -1",
+        "routing.failover_after_s is -1; allowed: a number from 0 to 86400",
+    ),
+    (
+        "[worker]\nmetrics_port = 65536",
+        "worker.metrics_port is 65536; allowed: a whole number from 0 to 65535",
+    ),
     # wrong types, nothing converted
     ('[worker]\nconcurrency = "5"', "worker.concurrency is a text; allowed: a whole number from 1 to 20000"),
     ("[worker]\nconcurrency = true", "worker.concurrency is true; allowed: a whole number from 1 to 20000"),
@@ -58,6 +120,21 @@ BAD_FILES = [
     ("providers = 5", "[providers] is 5; allowed: a table"),
     ("redis = []", "[redis] is a list; allowed: a table"),
     ("[providers]\nollama = 5", "providers.ollama is 5; allowed: a table"),
+    ("providers.x.limits = 5", "providers.x.limits is 5; allowed: a table"),
+    ("providers.x.models = []", "providers.x.models is a list; allowed: a table"),
+    ("providers.x.models.m = 5", "providers.x.models.m is 5; allowed: a table"),
+    ("clients = 5", "[clients] is 5; allowed: a table"),
+    ("clients.a = 5", "clients.a is 5; allowed: a table"),
+    ("admission.batch = 5", "admission.batch is 5; allowed: a table"),
+    (
+        '[providers.x.limits]\nrpm = "5"',
+        "providers.x.limits.rpm is a text; allowed: a whole number from 1 to 10000000",
+    ),
+    (
+        "[providers.x.limits]\nrpm = true",
+        "providers.x.limits.rpm is true; allowed: a whole number from 1 to 10000000",
+    ),
+    ("[providers.x]\naccount = 5", 'providers.x.account is a whole number; allowed: a text, like "x"'),
     ('[worker]\nproviders = "a"', 'worker.providers is a text; allowed: a list of texts, like ["a", "b"]'),
     (
         "[worker]\nproviders = [1]",
@@ -98,6 +175,22 @@ BAD_FILES = [
     ('[providers."a/b"]', "[providers] 'a/b' is not a provider name; allowed: a-z, 0-9, _ and -, up to 64"),
     ('[providers."a:b"]', "[providers] 'a:b' is not a provider name; allowed: a-z, 0-9, _ and -, up to 64"),
     (
+        '[providers.x]\naccount = "A b"',
+        "providers.x.account must be an account name (a-z, 0-9, _ and -, up to 64), or empty",
+    ),
+    (
+        '[providers.x.models." m"]',
+        "providers.x.models ' m' is not a model name; allowed: 1 to 256 characters, no blanks at the ends",
+    ),
+    (
+        '[clients."a\\nb"]',
+        "[clients] 'a\\nb' is not a client; allowed: 1 to 128 printable ASCII characters",
+    ),
+    (
+        '[worker]\n"a\\nb\u2028é" = 1',
+        f'worker."a\\nb\\u2028\\u00e9" is not a known key; allowed: {WORKER_KEYS}',
+    ),
+    (
         f'[redis]\nurl = "http://:{SECRET}@x"',
         "redis.url must be a redis://, rediss://, unix:// or Sentinel address, or empty",
     ),
@@ -119,6 +212,19 @@ BAD_FILES = [
     (
         "[worker]\nrenew_s = 15",
         "[worker] renew_s (15) must be less than half of lease_s (30): one lost renewal must not cost the lease",
+    ),
+    ("[breaker]\nopen_s = 400", "[breaker] open_s (400) must not be over max_open_s (300)"),
+    (
+        '[providers.a]\naccount = "team"\nlimits = { rpm = 1 }\n'
+        '[providers.b]\naccount = "team"\nlimits = { rpm = 2 }',
+        "providers.b.limits differs from providers.a.limits, but both draw on account 'team'; "
+        "state its limits once, or alike",
+    ),
+    (
+        '[providers.kimi.models."k3:1m"]\nlimits = { rpm = 1 }\n'
+        '[providers.b]\naccount = "kimi"\nmodels."k3:1m".limits = { rpm = 2 }',
+        'providers.b.models."k3:1m".limits differs from providers.kimi.models."k3:1m".limits, '
+        "but both draw on account 'kimi'; state its limits once, or alike",
     ),
     ("[jobs]\nbackoff_base_s = 60", "[jobs] backoff_base_s (60) must not be over backoff_max_s (30)"),
     (
@@ -142,7 +248,7 @@ def refusal(path: Path) -> ConfigError:
 def test_bad_file_is_refused_in_words(tmp_path: Path, text: str, message: str) -> None:
     """File, key and what is allowed, exactly."""
     path = tmp_path / "bad.toml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     assert str(refusal(path)) == f"{path}: {message}"
 
 

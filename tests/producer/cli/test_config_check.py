@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,26 @@ def test_no_secret_is_printed_anywhere(run_chatq: RunChatq, tmp_path: Path) -> N
             '[providers.twin]\nbase_url = "http://localhost:11434"',
             "providers.twin",
             "warning",
-            "same address and key as 'ollama': two names for one account, limits count apart",
+            "same address and key as 'ollama': two names for one account, limits count apart; "
+            'set account = "ollama"',
+        ),
+        (
+            '[providers.ollama]\nlimits = { rpm = 60 }\nmodels."a:b".limits = { rpm = 1_600 }',
+            'providers.ollama.models."a:b".limits.rpm',
+            "warning",
+            "1,600 is above the account's limit of 60, so it never applies",
+        ),
+        (
+            '[providers.ollama]\nlimits = { rpm = 60, charge = "prompt_then_output" }',
+            "providers.ollama.limits.charge",
+            "warning",
+            "says how tokens are counted, but there is no tpm to count them against",
+        ),
+        (
+            '[providers.ollama]\nlimits = { tpm = 60 }\nmodels.m.limits = { charge = "max(prompt,max)" }',
+            "providers.ollama.models.m.limits.charge",
+            "warning",
+            "says how tokens are counted, but there is no tpm to count them against",
         ),
         (
             "[providers.ollama]\nconnect_timeout_s = 180",
@@ -173,6 +193,50 @@ def test_broken_settings_exit_three(run_chatq: RunChatq, text: str) -> None:
     result = run_chatq("config", "check")
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (3, "", 1)
     assert result.stderr == f"chatq: {report['findings'][0]['message']}\n"
+
+
+def test_limits_are_told_in_words(run_chatq: RunChatq) -> None:
+    """Per registered provider and limited model; the account only where it is not the provider's own."""
+    Path("chatq.toml").write_text(
+        """
+        [providers.lab]
+        base_url = "http://lab/v1"
+        account = "team"
+        limits = { rpm = 600, tpm = 100_000, concurrency = 50 }
+        models."big:70b".limits = { concurrency = 2 }
+        """
+    )
+    lines = run_chatq("config", "check").stdout.splitlines()
+    rows = {cells[0]: cells[1:] for cells in (re.split(r" {2,}", line) for line in lines)}
+    assert rows["ollama"] == ["on", "limits unknown: concurrency adapts", "key: none needed"]
+    assert rows["lab"] == ["on", "account team: 600 rpm, 100,000 tpm, 50 at a time", "key: none needed"]
+    assert rows["lab/big:70b"] == ["2 at a time"]
+    assert rows["kimi"][:2] == ["off", "-"]
+
+
+def test_limits_are_reported_for_programs(run_chatq: RunChatq) -> None:
+    """The account and all limits of what is registered; nothing of what is off."""
+    report = report_of(run_chatq, '[providers.ollama.models."a:b".limits]\nrpm = 5\n')
+    rows = {row["name"]: row for row in report["providers"]}
+    defaults = {"rpm": None, "tpm": None, "concurrency": None, "slice_s": 0.5, "charge": "prompt+max"}
+    assert (rows["ollama"]["account"], rows["ollama"]["limits"]) == ("ollama", defaults)
+    assert rows["ollama"]["models"] == {"a:b": {**defaults, "rpm": 5}}
+    assert (rows["kimi"]["account"], rows["kimi"]["limits"], rows["kimi"]["models"]) == (None, None, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[clients.somebody]\nlimits = { rpm = 1 }",
+        '[providers.ollama]\naccount = "alone"',
+        "[providers.ollama]\nlimits = { rpm = 60 }\nmodels.m.limits = { rpm = 60, concurrency = 5 }",
+        '[providers.ollama]\nlimits = { tpm = 60, charge = "max(prompt,max)" }',
+        '[providers.twin]\nbase_url = "http://localhost:11434"\naccount = "ollama"',
+    ],
+)
+def test_sensible_limits_are_no_finding(run_chatq: RunChatq, text: str) -> None:
+    """A client's limit, an account of one's own, a model within its account, two names with one account."""
+    assert report_of(run_chatq, text)["findings"] == report_of(run_chatq)["findings"]
 
 
 def test_report_for_people_ends_with_the_verdict(run_chatq: RunChatq) -> None:
