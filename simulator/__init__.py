@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from simulator.calllog import CallRecord
-from simulator.config import SimulatorConfig
+from simulator.config import LimitSettings, SimulatorConfig
 from simulator.digest import request_digest, text_digest
 from simulator.faults import Fault
 from simulator.server import Simulator
 
-__all__ = ["CallRecord", "Fault", "Simulator", "SimulatorConfig", "request_digest", "text_digest"]
+__all__ = [
+    "CallRecord",
+    "Fault",
+    "LimitSettings",
+    "Simulator",
+    "SimulatorConfig",
+    "request_digest",
+    "text_digest",
+]

@@ -46,6 +46,13 @@ class CallRecord:
     """0 unless an answer was generated, even if its delivery failed."""
     sent_bytes: int = 0
     """Head and body."""
+    started_s: float | None = None
+    """When the limits admitted the call; None when it was refused before or by them. Seconds on the machine's
+    monotonic clock, the same for all its processes."""
+    ended_s: float = 0.0
+    """When its slot was given back, on the same clock."""
+    charged_tokens: int = 0
+    """What the limits charged on admission."""
 
 
 class CallLog:
@@ -108,3 +115,13 @@ class CallLog:
 def encode(records: list[CallRecord]) -> bytes:
     """Records as JSON lines."""
     return b"".join([orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records])
+
+
+def decode(lines: bytes) -> list[CallRecord]:
+    """The records of a log file or page.
+
+    Raises:
+        ValueError: A line is no JSON.
+        TypeError: A line is no record.
+    """
+    return [CallRecord(**orjson.loads(line)) for line in lines.splitlines()]

@@ -6,12 +6,12 @@ import asyncio
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from pydantic import ValidationError
 
-from simulator.config import SimulatorConfig, explain
+from simulator.config import Charge, LimitSettings, RateHeaders, SimulatorConfig, explain
 from simulator.faults import FAULT_TEXTS, Fault
 from simulator.server import Simulator
 
@@ -46,6 +46,22 @@ def _fault_share(text: str) -> tuple[Fault, float]:
         raise click.BadParameter(f"{text!r}: use NAME=P, P from 0 to 1 and NAME one of {names}") from None
 
 
+def _model_limit(text: str) -> tuple[str, LimitSettings]:
+    """One `NAME:rpm=60,tpm=1000`. A name may hold colons of its own."""
+    name, _, limits = text.rpartition(":")
+    pairs = [pair.partition("=") for pair in limits.split(",")]
+    try:
+        if not name:
+            raise ValueError
+        return name, LimitSettings.model_validate({key.strip(): int(value) for key, _, value in pairs})
+    except ValidationError as exc:
+        raise click.BadParameter(f"{text!r}: {explain(exc)}") from None
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r}: use NAME:rpm=60,tpm=1000,concurrency=2, or some of them"
+        ) from None
+
+
 def _option(flag: str, field: str, **attributes: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """An option for a setting that has a default; the settings state it."""
     default = str(getattr(_DEFAULTS, field))
@@ -66,6 +82,27 @@ def _option(flag: str, field: str, **attributes: Any) -> Callable[[Callable[...,
 @click.option("--tpm", type=int, help="Tokens per minute. [default: no limit]")
 @click.option("--concurrency", type=int, help="Calls at the same time. [default: no limit]")
 @click.option(
+    "--model-limit",
+    "model_limits",
+    type=_model_limit,
+    metavar="NAME:rpm=N,tpm=N,concurrency=N",
+    multiple=True,
+    help="A model's limits beside the others; repeatable.",
+)
+@_option("--slice", "slice_s", type=float, help="Seconds of the minute's allowance that may pass at once.")
+@_option(
+    "--charge",
+    "charge",
+    type=click.Choice(get_args(Charge)),
+    help="Tokens charged: prompt plus output really used, or prompt plus max_tokens asked for.",
+)
+@_option(
+    "--rate-headers",
+    "rate_headers",
+    type=click.Choice(get_args(RateHeaders)),
+    help="How limits are told: OpenAI's headers, the wait of a 429 only, or not at all.",
+)
+@click.option(
     "--fault",
     "faults",
     type=_fault_share,
@@ -80,11 +117,15 @@ def _option(flag: str, field: str, **attributes: Any) -> Callable[[Callable[...,
 @_option(
     "--trickle-interval", "trickle_interval_s", type=float, help="Seconds per byte of the fault trickle."
 )
-@_option("--oversize-bytes", "oversize_bytes", type=int, help="Least body size of the fault oversize.")
+@_option("--oversize-bytes", "oversize_bytes", type=int, help="Least body size of oversize and gzip-bomb.")
 @click.option("--log", "log_path", type=_FILE, help="JSONL log of every call, appended to.")
 @click.option("--ready-file", type=_FILE, help="Gets the URL once the port is open; removed at the end.")
 def simulate(
-    ready_file: Path | None, models: str | None, faults: tuple[tuple[Fault, float], ...], **options: Any
+    ready_file: Path | None,
+    models: str | None,
+    faults: tuple[tuple[Fault, float], ...],
+    model_limits: tuple[tuple[str, LimitSettings], ...],
+    **options: Any,
 ) -> None:
     """Run a local stand-in for LLM providers: Ollama and OpenAI chat on one port.
 
@@ -94,7 +135,7 @@ def simulate(
     if models is not None:
         given["models"] = tuple(name.strip() for name in models.split(",") if name.strip())
     try:
-        config = SimulatorConfig(faults=dict(faults), **given)
+        config = SimulatorConfig(faults=dict(faults), model_limits=dict(model_limits), **given)
     except ValidationError as exc:
         raise click.UsageError(explain(exc)) from None
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -35,14 +35,30 @@ DistributionText = Annotated[
 ]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+RateHeaders = Literal["openai", "retry-after", "none"]
+Charge = Literal["actual", "max"]
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
 
 
-class SimulatorConfig(BaseModel):
-    """How the stand-in behaves. Distributions are given as text, see `simulator.distribution`."""
+class LimitSettings(BaseModel):
+    """What an account or a model may use."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
-    )
+    model_config = _STRICT
+
+    rpm: Count | None = None
+    """Requests per minute; None: no limit."""
+    tpm: Count | None = None
+    """Tokens per minute, as `charge` counts them; None: no limit."""
+    concurrency: Count | None = None
+    """Calls at the same time; None: no limit."""
+
+
+class SimulatorConfig(LimitSettings):
+    """How the stand-in behaves; its own limits are the account's.
+
+    Distributions are given as text, see `simulator.distribution`.
+    """
 
     host: str = "127.0.0.1"
     """Address to listen on; loopback only, because the simulator answers anybody."""
@@ -67,13 +83,19 @@ class SimulatorConfig(BaseModel):
     trickle_interval_s: Annotated[float, Field(gt=0, le=3600)] = 1.0
     """Pause between two bytes of the fault `trickle`."""
     oversize_bytes: Annotated[int, Field(ge=1, le=2**32)] = 32 * 1024 * 1024
-    """The fault `oversize` sends a body of at least this size."""
-    rpm: Count | None = None
-    """Requests per minute, a bucket of that size that refills evenly; None: no limit."""
-    tpm: Count | None = None
-    """Prompt plus output tokens per minute, likewise."""
-    concurrency: Count | None = None
-    """Calls at the same time; None: no limit."""
+    """The faults `oversize` and `gzip-bomb` send a body of at least this size, on the wire or unpacked."""
+    model_limits: dict[str, LimitSettings] = Field(default_factory=dict)
+    """Limits of models, by exact name, beside the account's: a call needs room in both and is charged to both."""
+    slice_s: Annotated[float, Field(gt=0, le=60)] = 60.0
+    """How long a share of the minute's allowance may be used up at once: 60 lets a whole minute's burst pass, 1
+    enforces 60,000 per minute as 1,000 per second. At least one request passes; a call of more tokens than a slice
+    has waits for a full one and leaves it in debt."""
+    charge: Charge = "actual"
+    """Tokens charged on admission. `actual`: prompt plus output really used. `max`: prompt plus the cap that the
+    request names, and without a cap the longest answer possible (8,192), as Azure OpenAI counts."""
+    rate_headers: RateHeaders = "openai"
+    """How limits are told: `openai` says what is left on every answer, and the wait on a 429, in headers and words;
+    `retry-after` says only the wait, in whole seconds in that header; `none` says nothing."""
     log_path: Path | None = None
     """JSONL file to which a record of every chat call is appended; None: memory only."""
     log_ring: Count = 200_000

@@ -20,13 +20,18 @@ class Fault(enum.StrEnum):
 
     RATE_LIMITED = "429"
     RATE_LIMITED_BARE = "429-bare"
+    QUOTA = "429-quota"
+    NO_MONEY = "402"
+    UNKNOWN_MODEL = "404-model"
     SERVER_ERROR = "500"
     OVERLOADED = "503"
+    SITE_OVERLOADED = "529"
     BAD_KEY = "bad-key"
     RESET = "reset"
     RESET_MID = "reset-mid"
     TRUNCATE = "truncate"
     MALFORMED = "malformed"
+    DEEP_JSON = "deep-json"
     HTML = "html"
     EMPTY = "empty"
     NO_CHOICES = "no-choices"
@@ -35,18 +40,24 @@ class Fault(enum.StrEnum):
     HANG = "hang"
     HANG_AFTER_HEADERS = "hang-after-headers"
     OVERSIZE = "oversize"
+    GZIP_BOMB = "gzip-bomb"
 
 
 FAULT_TEXTS: dict[Fault, str] = {
     Fault.RATE_LIMITED: "429 with Retry-After, at once",
     Fault.RATE_LIMITED_BARE: "429 that names no wait, at once",
+    Fault.QUOTA: "429 that no wait cures, used-up quota, at once",
+    Fault.NO_MONEY: "402, at once",
+    Fault.UNKNOWN_MODEL: "404 that does not know the model, at once",
     Fault.SERVER_ERROR: "500",
     Fault.OVERLOADED: "503",
+    Fault.SITE_OVERLOADED: "529",
     Fault.BAD_KEY: "401, at once",
     Fault.RESET: "connection reset before any byte of the answer",
     Fault.RESET_MID: "half the body, then a reset",
     Fault.TRUNCATE: "half the announced body, then a close",
     Fault.MALFORMED: "200 with broken JSON",
+    Fault.DEEP_JSON: "200 with JSON nested 100,000 deep",
     Fault.HTML: "200 with an HTML page",
     Fault.EMPTY: "200 with an empty body",
     Fault.NO_CHOICES: "200 with no choice and no message",
@@ -55,9 +66,19 @@ FAULT_TEXTS: dict[Fault, str] = {
     Fault.HANG: "nothing until the client gives up",
     Fault.HANG_AFTER_HEADERS: "headers, then nothing until the client gives up",
     Fault.OVERSIZE: "a body above a configured size",
+    Fault.GZIP_BOMB: "a small body that unpacks to above that size",
 }
 
-AT_ONCE = frozenset((Fault.RATE_LIMITED, Fault.RATE_LIMITED_BARE, Fault.BAD_KEY))
+AT_ONCE = frozenset(
+    (
+        Fault.RATE_LIMITED,
+        Fault.RATE_LIMITED_BARE,
+        Fault.QUOTA,
+        Fault.NO_MONEY,
+        Fault.UNKNOWN_MODEL,
+        Fault.BAD_KEY,
+    )
+)
 """A provider's front door refuses these without running the model, so latency does not apply."""
 
 WITH_ANSWER = frozenset(

@@ -67,4 +67,9 @@ def render(
 @functools.lru_cache(maxsize=256)
 def _opening(status: int, content_type: str, is_keep_alive: bool) -> bytes:
     connection = "" if is_keep_alive else "connection: close\r\n"
-    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: {content_type}\r\n{connection}".encode()
+    phrase = _PHRASES.get(status) or HTTPStatus(status).phrase
+    return f"HTTP/1.1 {status} {phrase}\r\ncontent-type: {content_type}\r\n{connection}".encode()
+
+
+_PHRASES = {529: "Site Overloaded"}
+"""Statuses in use that the standard does not know."""

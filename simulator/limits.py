@@ -1,20 +1,19 @@
-"""Rate and concurrency limits, enforced as a provider does.
+"""Rate and concurrency limits of an account and of its models, enforced as a provider does.
 
-Requests and tokens per minute are buckets: full at the start, refilled evenly, so a burst of a whole minute's
-allowance passes and the average holds. A call is charged what it will really use, once, when it is admitted; a
-refused call is charged nothing.
+A call is charged once, when it is admitted, by every limit that applies to it; a refused call is charged nothing.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-_MINUTE_S = 60.0
+from simulator.buckets import Bucket
+from simulator.config import LimitSettings
+
 _BUSY_RETRY_S = 1.0
 """What a call over the concurrency limit is told to wait: nobody knows when a slot frees."""
-_DUST = 1e-9
-"""A bucket this short of what is asked is full enough: waiting exactly `wait_s` must be enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,104 +29,96 @@ class Shortage:
     """Until it would be admitted; None: never, it is larger than the limit."""
 
 
-class _Bucket:
-    """An allowance per minute that refills evenly up to its size."""
-
-    def __init__(self, size: int, now_s: float) -> None:
-        self.size = size
-        self._level = float(size)
-        self._at_s = now_s
-
-    def level(self, now_s: float) -> float:
-        elapsed_s = max(0.0, now_s - self._at_s)
-        self._level = min(self.size, self._level + elapsed_s * self.size / _MINUTE_S)
-        self._at_s = now_s
-        return self._level
-
-    def take(self, amount: int) -> None:
-        self._level = max(0.0, self._level - amount)
-
-    def refill_s(self, missing: float) -> float:
-        return max(0.0, missing) * _MINUTE_S / self.size
-
-    def shortage(self, kind: str, amount: int, now_s: float) -> Shortage | None:
-        level = self.level(now_s)
-        if level + _DUST >= amount:
-            return None
-        wait_s = self.refill_s(amount - level) if amount <= self.size else None
-        return Shortage(kind, self.size, self.size - math.floor(level), amount, wait_s)
-
-
 class Limiter:
-    """The limits of one account, shared by all calls. Times are seconds on any steady clock."""
+    """The limits of one account or model. Times are seconds on any steady clock."""
 
     def __init__(self) -> None:
         self.in_flight = 0
         """Calls admitted and not yet released."""
+        self.buckets: dict[str, Bucket] = {}
+        """By kind: `requests`, `tokens`."""
         self._concurrency: int | None = None
-        self._buckets: dict[str, _Bucket] = {}
 
-    def set(self, *, rpm: int | None, tpm: int | None, concurrency: int | None, now_s: float) -> None:
-        """Put limits in place. A bucket whose size stays keeps its level; a new one starts full."""
-        self._concurrency = concurrency
-        sizes = {"requests": rpm, "tokens": tpm}
-        kept = {kind: bucket for kind, bucket in self._buckets.items() if sizes[kind] == bucket.size}
-        self._buckets = {
-            kind: kept.get(kind) or _Bucket(size, now_s) for kind, size in sizes.items() if size is not None
-        }
+    def set(self, limits: LimitSettings, slice_s: float, now_s: float) -> None:
+        """Put limits in place. A limit that was there keeps what is left of it; a new one starts full."""
+        self._concurrency = limits.concurrency
+        for kind, limit in (("requests", limits.rpm), ("tokens", limits.tpm)):
+            if limit is None:
+                self.buckets.pop(kind, None)
+            elif kind in self.buckets:
+                self.buckets[kind].change(limit, slice_s, now_s)
+            else:
+                self.buckets[kind] = Bucket(limit, slice_s, now_s)
 
     def refill(self, now_s: float) -> None:
         """Fill the buckets. Calls in flight keep their slots."""
-        self._buckets = {kind: _Bucket(bucket.size, now_s) for kind, bucket in self._buckets.items()}
+        for bucket in self.buckets.values():
+            bucket.fill(now_s)
 
-    def admit(self, tokens: int, now_s: float) -> Shortage | None:
-        """Charge one call and take a slot, or say what is short and change nothing.
-
-        Args:
-            tokens: Prompt plus output tokens of the call.
-        """
+    def shortages(self, tokens: int, now_s: float) -> list[Shortage]:
+        """What keeps a call of so many tokens out; empty when nothing does."""
+        found = []
         if self._concurrency is not None and self.in_flight >= self._concurrency:
-            return Shortage("concurrency", self._concurrency, self.in_flight, 1, _BUSY_RETRY_S)
-        if self._buckets:
-            amounts = {"requests": 1, "tokens": tokens}
-            for kind, bucket in self._buckets.items():
-                shortage = bucket.shortage(kind, amounts[kind], now_s)
-                if shortage is not None:
-                    return shortage
-            for kind, bucket in self._buckets.items():
-                bucket.take(amounts[kind])
+            found.append(Shortage("concurrency", self._concurrency, self.in_flight, 1, _BUSY_RETRY_S))
+        for kind, bucket in self.buckets.items():
+            amount = tokens if kind == "tokens" else 1
+            wait_s = bucket.wait_s(amount, now_s)
+            if wait_s != 0:
+                used = bucket.limit - bucket.remaining(now_s)
+                found.append(Shortage(kind, bucket.limit, used, amount, wait_s))
+        return found
+
+    def charge(self, tokens: int) -> None:
+        """Take a slot, a request and the tokens of a call that nothing keeps out."""
         self.in_flight += 1
-        return None
+        for kind, bucket in self.buckets.items():
+            bucket.take(tokens if kind == "tokens" else 1)
 
     def release(self) -> None:
         """Give an admitted call's slot back."""
         self.in_flight -= 1
 
-    def headers(self, now_s: float) -> bytes:
-        """OpenAI's `x-ratelimit-*` lines for the limits that are set; empty without one."""
-        lines = []
-        for kind, bucket in self._buckets.items():
-            level = bucket.level(now_s)
-            reset = go_duration(bucket.refill_s(bucket.size - level))
-            lines.append(f"x-ratelimit-limit-{kind}: {bucket.size}\r\n")
-            lines.append(f"x-ratelimit-remaining-{kind}: {math.floor(level + _DUST)}\r\n")
-            lines.append(f"x-ratelimit-reset-{kind}: {reset}\r\n")
-        return "".join(lines).encode()
+
+Scopes = tuple[Limiter, ...]
+"""The limiters that apply to a call: its account's, and its model's if the model has limits of its own."""
 
 
-def retry_after(wait_s: float) -> bytes:
-    """OpenAI's two wait headers: whole seconds rounded up, and exact milliseconds rounded up."""
-    return b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (math.ceil(wait_s), math.ceil(wait_s * 1000))
+class AccountLimits:
+    """The limits of an account and of its models."""
+
+    def __init__(self) -> None:
+        self.account = Limiter()
+        self._scopes: dict[str, Scopes] = {}
+
+    def set(
+        self, account: LimitSettings, models: Mapping[str, LimitSettings], slice_s: float, now_s: float
+    ) -> None:
+        """Put limits in place. A model's calls count from the moment on at which it has a limit."""
+        self.account.set(account, slice_s, now_s)
+        self._scopes = {model: self._scopes.get(model) or (self.account, Limiter()) for model in models}
+        for model, limits in models.items():
+            self._scopes[model][-1].set(limits, slice_s, now_s)
+
+    def refill(self, now_s: float) -> None:
+        """Fill all buckets. Calls in flight keep their slots."""
+        self.account.refill(now_s)
+        for scopes in self._scopes.values():
+            scopes[-1].refill(now_s)
+
+    def scopes(self, model: str) -> Scopes:
+        """What applies to this model's calls."""
+        return self._scopes.get(model) or (self.account,)
 
 
-def go_duration(duration_s: float) -> str:
-    """A duration as Go prints it, to the millisecond: `0s`, `12ms`, `1.5s`, `6m0s`, `1h2m3s`."""
-    total_ms = math.ceil(duration_s * 1000 - _DUST)
-    if total_ms < 1000:
-        return f"{total_ms}ms" if total_ms else "0s"
-    minutes, rest_ms = divmod(total_ms, 60_000)
-    seconds = f"{rest_ms / 1000:.3f}".rstrip("0").rstrip(".") + "s"
-    if not minutes:
-        return seconds
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes}m{seconds}" if hours else f"{minutes}m{seconds}"
+def admit(scopes: Scopes, tokens: int, now_s: float) -> Shortage | None:
+    """Charge a call to all scopes, or say what is short for longest and change nothing."""
+    shortages = [shortage for limiter in scopes for shortage in limiter.shortages(tokens, now_s)]
+    if shortages:
+        return max(shortages, key=_wait_s)
+    for limiter in scopes:
+        limiter.charge(tokens)
+    return None
+
+
+def _wait_s(shortage: Shortage) -> float:
+    return math.inf if shortage.wait_s is None else shortage.wait_s

@@ -13,8 +13,9 @@ import orjson
 
 from simulator.answer import Answer
 from simulator.digest import flatten
+from simulator.durations import go_duration
 from simulator.framing import JSON, NDJSON, Content, plain
-from simulator.limits import Shortage, go_duration
+from simulator.limits import Shortage
 from simulator.wire import ChatCall, Refusal, RefusedCall, Timing, decode
 
 VERSION = "0.40.12"
@@ -104,17 +105,27 @@ class OllamaWire(abc.ABC):
         """429, as Ollama Cloud words its immediate form."""
         return _refusal(429, "too many concurrent requests")
 
-    def short(self, model: str, shortage: Shortage) -> Refusal:
+    def quota_used_up(self) -> Refusal:
+        """429, as Ollama Cloud words a plan's used-up window."""
+        return _refusal(429, "you have reached your weekly usage limit")
+
+    def no_money(self) -> Refusal:
+        """402, as Ollama Cloud words a model outside the plan."""
+        return _refusal(402, "this model is not included in your free usage")
+
+    def short(self, model: str, shortage: Shortage, *, states_wait: bool) -> Refusal:
         """A full server is 503 (the two blanks are Ollama's); a rate limit is 429."""
         if shortage.kind == "concurrency":
             return _refusal(503, "server busy, please try again.  maximum pending requests exceeded")
-        hint = "" if shortage.wait_s is None else f", please try again in {go_duration(shortage.wait_s)}"
-        return _refusal(429, f"too many {shortage.kind} per minute: limit {shortage.limit}{hint}")
+        text = f"too many {shortage.kind} per minute: limit {shortage.limit}"
+        if states_wait and shortage.wait_s is not None:
+            text += f", please try again in {go_duration(shortage.wait_s)}"
+        return _refusal(429, text)
 
     def failed(self, status: int) -> Refusal:
-        """500 or 503, as Ollama Cloud words them."""
+        """500 or 503, as Ollama Cloud words them; 529 as a gateway in front of it may."""
         overloaded = "Server overloaded, please retry shortly"
-        return _refusal(status, overloaded if status == 503 else "internal server error")
+        return _refusal(status, "internal server error" if status == 500 else overloaded)
 
 
 class OllamaChat(OllamaWire):

@@ -9,8 +9,9 @@ import orjson
 
 from simulator.answer import Answer
 from simulator.digest import flatten
+from simulator.durations import go_duration
 from simulator.framing import JSON, SSE, Content, plain
-from simulator.limits import Shortage, go_duration
+from simulator.limits import Shortage
 from simulator.wire import ChatCall, Refusal, RefusedCall, Timing, decode
 
 _LIMIT_NAMES = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)"}
@@ -103,23 +104,34 @@ class OpenAIWire:
         """429; the text names no wait, so that only the headers can."""
         return _refusal(429, f"Rate limit reached for {model}.", "requests", code="rate_limit_exceeded")
 
-    def short(self, model: str, shortage: Shortage) -> Refusal:
+    def quota_used_up(self) -> Refusal:
+        """429 in OpenAI's words."""
+        text = "You exceeded your current quota, please check your plan and billing details."
+        return _refusal(429, text, "insufficient_quota", code="insufficient_quota")
+
+    def no_money(self) -> Refusal:
+        """402 in DeepSeek's words; OpenAI has none."""
+        return _refusal(402, "Insufficient Balance", "unknown_error", code="invalid_request_error")
+
+    def short(self, model: str, shortage: Shortage, *, states_wait: bool) -> Refusal:
         """429 in OpenAI's words."""
         name = _LIMIT_NAMES.get(shortage.kind, "concurrent requests")
         numbers = f"Limit {shortage.limit}, Used {shortage.used}, Requested {shortage.requested}."
         if shortage.wait_s is None:
             text = f"Request too large for {model} on {name}: {numbers} The input or output tokens must be reduced."
         else:
-            wait = go_duration(shortage.wait_s)
-            text = f"Rate limit reached for {model} on {name}: {numbers} Please try again in {wait}."
+            hint = f" Please try again in {go_duration(shortage.wait_s)}." if states_wait else ""
+            text = f"Rate limit reached for {model} on {name}: {numbers}{hint}"
         kind = "tokens" if shortage.kind == "tokens" else "requests"
         return _refusal(429, text, kind, code="rate_limit_exceeded")
 
     def failed(self, status: int) -> Refusal:
-        """500 or 503."""
+        """500 or 503 in OpenAI's words, 529 with Anthropic's type."""
+        overloaded = "The server is currently overloaded with other requests."
         if status == 503:
-            text = "The server is currently overloaded with other requests."
-            return _refusal(503, text, "service_unavailable_error", code="server_is_overloaded")
+            return _refusal(503, overloaded, "service_unavailable_error", code="server_is_overloaded")
+        if status == 529:
+            return _refusal(529, overloaded, "overloaded_error")
         return _refusal(status, "The server had an error while processing your request.", "server_error")
 
 

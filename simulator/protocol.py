@@ -37,14 +37,42 @@ class _TooLarge(Exception):
     """The request body is over `MAX_BODY_BYTES`."""
 
 
+class Clients:
+    """The open connections of one simulator."""
+
+    def __init__(self) -> None:
+        self.is_admitting = True
+        """When not, newcomers are reset: the kernel may have accepted some just before the port closed."""
+        self._connected: set[Connection] = set()
+
+    def add(self, connection: Connection) -> None:
+        """Take a newcomer in, or reset it."""
+        self._connected.add(connection)
+        if not self.is_admitting:
+            connection.reset()
+
+    def discard(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self._connected.discard(connection)
+
+    async def drop(self, how: Callable[[Connection], None]) -> None:
+        """End all connections and admit no more; returns when they are gone."""
+        self.is_admitting = False
+        for connection in list(self._connected):
+            how(connection)
+        while self._connected:
+            # An aborted socket is closed in the loop's next turn; nobody may meet one half alive.
+            await asyncio.sleep(0)
+
+
 class Connection(asyncio.Protocol):
     """One client connection; a `simulator.delivery.Channel` for faulty deliveries."""
 
-    def __init__(self, router: Router, provider: Provider, connections: set[Connection]) -> None:
+    def __init__(self, router: Router, provider: Provider, clients: Clients) -> None:
         self.is_writable = True
         self._router = router
         self._provider = provider
-        self._connections = connections
+        self._clients = clients
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self._target = b""
@@ -65,11 +93,11 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected."""
         self._transport = cast(asyncio.Transport, transport)
-        self._connections.add(self)
+        self._clients.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client left, or the connection was closed here."""
-        self._connections.discard(self)
+        self._clients.discard(self)
         self._stop(is_client_gone=True)
 
     def data_received(self, data: bytes) -> None:

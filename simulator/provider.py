@@ -7,17 +7,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from simulator.answer import compose, count_tokens
+from simulator.answer import MAX_OUTPUT_TOKENS, Answer, compose, count_tokens
 from simulator.calllog import CallLog, CallRecord
 from simulator.config import SimulatorConfig
 from simulator.dice import Dice
 from simulator.digest import text_digest
 from simulator.faults import AT_ONCE, WITH_ANSWER, Directive, Fault, choose_fault, directive_in
 from simulator.framing import Request
-from simulator.limits import Limiter, retry_after
+from simulator.limits import AccountLimits, Scopes, Shortage, admit
+from simulator.notices import allowance_lines, wait_lines
 from simulator.reply import Admitted, Reply, faulty_reply, good_reply, refusal_reply
 from simulator.stats import Stats
-from simulator.wire import ChatCall, RefusedCall, Timing, Wire
+from simulator.wire import ChatCall, Refusal, RefusedCall, Timing, Wire
 
 _MAX_DIGESTS = 1_000_000
 """How many distinct requests are told apart before the oldest is forgotten; about 150 bytes each."""
@@ -35,8 +36,8 @@ class Exchange:
     delay_s: float = 0.0
     record: CallRecord | None = None
     """None for anything but a chat call."""
-    holds_slot: bool = False
-    """It was admitted and counts as in flight."""
+    scopes: Scopes = ()
+    """Where it was admitted and counts as in flight."""
 
 
 class Provider:
@@ -45,7 +46,7 @@ class Provider:
     def __init__(self, config: SimulatorConfig) -> None:
         self.log = CallLog(config.log_ring, config.log_path)
         self.stats = Stats()
-        self._limiter = Limiter()
+        self._limits = AccountLimits()
         self._occurrences: dict[str, int] = {}
         self.configure(config)
 
@@ -55,21 +56,19 @@ class Provider:
         self._dice = Dice(config.seed)
         self._bearer = b"Bearer " + config.key.get_secret_value().encode() if config.key else None
         self._models = frozenset(config.models) if config.models is not None else None
-        self._limiter.set(
-            rpm=config.rpm, tpm=config.tpm, concurrency=config.concurrency, now_s=time.monotonic()
-        )
+        self._limits.set(config, config.model_limits, config.slice_s, time.monotonic())
 
     def reset(self) -> None:
         """Forget records, counts and earlier calls, and fill the limits; settings and running calls stay."""
         self.log.clear()
         self.stats = Stats()
-        self.stats.admitted(self._limiter.in_flight)
+        self.stats.admitted(self._limits.account.in_flight)
         self._occurrences.clear()
-        self._limiter.refill(time.monotonic())
+        self._limits.refill(time.monotonic())
 
     def snapshot(self) -> dict[str, object]:
         """The counts as JSON."""
-        return self.stats.snapshot(self._limiter.in_flight)
+        return self.stats.snapshot(self._limits.account.in_flight)
 
     def has_key(self, request: Request) -> bool:
         """Whether the request carries the Bearer key, if one is asked for."""
@@ -85,16 +84,17 @@ class Provider:
             return Exchange(build, record=record)
 
     def close(self, exchange: Exchange, *, sent_bytes: int, is_client_gone: bool) -> None:
-        """Give the slot back, and record and count the call."""
+        """Give the slots back, and record and count the call."""
         record = exchange.record
         if record is None:
             return
-        if exchange.holds_slot:
-            self._limiter.release()
+        for limiter in exchange.scopes:
+            limiter.release()
         if is_client_gone and record.status is None:
             record.status = _CLIENT_LEFT
         record.sent_bytes = sent_bytes
         record.ended_at = time.time()
+        record.ended_s = time.monotonic()
         self.log.append(record)
         self.stats.ended(record)
 
@@ -108,13 +108,15 @@ class Provider:
         record.digest = digest = text_digest(call.model, call.system, call.prompt)
         record.prompt_tokens = prompt_tokens = count_tokens(call.system, call.prompt)
         answer = compose(digest, call.cap_tokens, self.config.output_tokens, self._dice)
-        headers = self._charge(wire, call.model, prompt_tokens + answer.tokens)
+        scopes = self._limits.scopes(call.model)
+        tokens = prompt_tokens + self._charged_output(call, answer)
+        headers = self._charge(wire, call.model, scopes, tokens, record)
         fault, delay_s = self._fate(digest, directive)
         record.fault = fault.value if fault is not None else None
         if fault is None or fault in WITH_ANSWER:
             record.output_tokens = answer.tokens
         admitted = Admitted(wire, call, answer, prompt_tokens, headers, request.is_keep_alive, fault)
-        return Exchange(functools.partial(self._reply, admitted, record), delay_s, record, holds_slot=True)
+        return Exchange(functools.partial(self._reply, admitted, record), delay_s, record, scopes)
 
     def _known(self, wire: Wire, call: ChatCall) -> Directive:
         """What the model's name forces."""
@@ -128,20 +130,33 @@ class Provider:
             raise RefusedCall(wire.unknown_model(call.model))
         return _NO_DIRECTIVE
 
-    def _charge(self, wire: Wire, model: str, tokens: int) -> bytes:
+    def _charged_output(self, call: ChatCall, answer: Answer) -> int:
+        """Output tokens that the limits charge."""
+        if self.config.charge == "actual":
+            return answer.tokens
+        return MAX_OUTPUT_TOKENS if call.cap_tokens is None else call.cap_tokens
+
+    def _charge(self, wire: Wire, model: str, scopes: Scopes, tokens: int, record: CallRecord) -> bytes:
         """Admit the call to the limits; the header lines that tell what is left of them."""
         now_s = time.monotonic()
-        shortage = self._limiter.admit(tokens, now_s)
-        headers = self._limiter.headers(now_s)
-        if shortage is None:
-            self.stats.admitted(self._limiter.in_flight)
-            return headers
-        refusal = wire.short(model, shortage)
+        shortage = admit(scopes, tokens, now_s)
+        headers = allowance_lines(self.config.rate_headers, scopes, now_s)
+        if shortage is not None:
+            raise RefusedCall(self._short(wire, model, shortage, headers))
+        record.started_s = now_s
+        record.charged_tokens = tokens
+        self.stats.admitted(self._limits.account.in_flight)
+        return headers
+
+    def _short(self, wire: Wire, model: str, shortage: Shortage, headers: bytes) -> Refusal:
+        """The refusal for want of room, with as much about the wait as the settings let out."""
+        style = self.config.rate_headers
+        refusal = wire.short(model, shortage, states_wait=style == "openai")
         refusal.headers = headers
         # Ollama's own 503 states no wait, and no wait makes a call fit that is larger than the limit.
         if refusal.status == 429 and shortage.wait_s is not None:
-            refusal.headers += retry_after(shortage.wait_s)
-        raise RefusedCall(refusal)
+            refusal.headers += wait_lines(style, shortage.wait_s)
+        return refusal
 
     def _fate(self, digest: str, directive: Directive) -> tuple[Fault | None, float]:
         """The call's fault and its delay in seconds."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from simulator.answer import Answer
+from simulator.bombs import gzip_bomb, nest
 from simulator.faults import Fault
 from simulator.framing import HTML, JSON, Content, plain, render
 from simulator.wire import ChatCall, Refusal, Timing, Wire
@@ -69,7 +70,7 @@ def faulty_reply(
 
     Args:
         retry_after_s: The wait that the fault `429` states.
-        oversize_bytes: Least size of an oversized body.
+        oversize_bytes: Least size of an oversized body, on the wire or unpacked.
     """
     refusal = _refusal(admitted, fault, retry_after_s)
     if refusal is not None:
@@ -77,6 +78,11 @@ def faulty_reply(
     content = _spoiled(admitted, fault, timing)
     if content is not None:
         return content_reply(200, content, is_keep_alive=admitted.is_keep_alive)
+    if fault is Fault.GZIP_BOMB:
+        bomb = plain(JSON, gzip_bomb(oversize_bytes))
+        return content_reply(
+            200, bomb, extra=b"content-encoding: gzip\r\n", is_keep_alive=admitted.is_keep_alive
+        )
     if fault is Fault.OVERSIZE:
         return _oversized(admitted, timing, oversize_bytes)
     reply = good_reply(admitted, timing)
@@ -91,15 +97,23 @@ def _answer(admitted: Admitted, timing: Timing) -> Content:
 def _refusal(admitted: Admitted, fault: Fault, retry_after_s: float) -> Refusal | None:
     """The fault's refusal, for those that are an error status."""
     wire, model = admitted.wire, admitted.call.model
-    if fault in (Fault.RATE_LIMITED, Fault.RATE_LIMITED_BARE):
-        refusal = wire.rate_limited(model)
-        if fault is Fault.RATE_LIMITED:
+    match fault:
+        case Fault.RATE_LIMITED:
+            refusal = wire.rate_limited(model)
             refusal.headers = f"retry-after: {retry_after_s:g}\r\n".encode()
-        return refusal
-    if fault is Fault.BAD_KEY:
-        return wire.bad_key()
-    if fault in (Fault.SERVER_ERROR, Fault.OVERLOADED):
-        return wire.failed(int(fault))
+            return refusal
+        case Fault.RATE_LIMITED_BARE:
+            return wire.rate_limited(model)
+        case Fault.QUOTA:
+            return wire.quota_used_up()
+        case Fault.NO_MONEY:
+            return wire.no_money()
+        case Fault.UNKNOWN_MODEL:
+            return wire.unknown_model(model)
+        case Fault.BAD_KEY:
+            return wire.bad_key()
+        case Fault.SERVER_ERROR | Fault.OVERLOADED | Fault.SITE_OVERLOADED:
+            return wire.failed(int(fault))
     return None
 
 
@@ -113,6 +127,8 @@ def _spoiled(admitted: Admitted, fault: Fault, timing: Timing) -> Content | None
         return admitted.wire.answer_without_choice(admitted.call, timing)
     if fault is Fault.ERROR_200:
         return admitted.wire.error_in_answer(admitted.call)
+    if fault is Fault.DEEP_JSON:
+        return nest(_answer(admitted, timing))
     if fault is Fault.MALFORMED:
         content = _answer(admitted, timing)
         # Half of the first JSON text, whether it is the whole body or a stream's first event.

@@ -7,6 +7,7 @@ Chat paths and catalogues are known by how they end, so a base URL may carry any
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import orjson
 
@@ -30,9 +31,9 @@ _WIRES: tuple[tuple[str, Wire], ...] = (
 class Router:
     """Turns a request into an exchange."""
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: Provider, begin_outage: Callable[[float], None]) -> None:
         self._provider = provider
-        self._control = Control(provider)
+        self._control = Control(provider, begin_outage)
 
     def open(self, request: Request) -> Exchange:
         """Decide what happens to a request. Every exchange must be closed at the provider."""

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
+import socket
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from simulator.calllog import CallRecord
 from simulator.config import SimulatorConfig
-from simulator.protocol import Connection
+from simulator.protocol import Clients, Connection
 from simulator.provider import Provider
 from simulator.routes import Router
 
 _BACKLOG = 8192
 """Connections the kernel may hold for us; it caps this at `net.core.somaxconn`."""
+_ANSWER_FIRST_S = 0.01
+"""Lets the answer to the request for an outage get through before it begins."""
 
 
 class Simulator:
@@ -26,8 +30,11 @@ class Simulator:
 
     def __init__(self, config: SimulatorConfig | None = None) -> None:
         self._provider = Provider(config or SimulatorConfig())
-        self._connections: set[Connection] = set()
+        self._router = Router(self._provider, self._begin_outage)
+        self._clients = Clients()
         self._server: asyncio.Server | None = None
+        self._reserved: socket.socket | None = None
+        self._outage: asyncio.Task[None] | None = None
         self._url = ""
 
     @property
@@ -53,14 +60,8 @@ class Simulator:
         """
         _raise_file_limit()
         self._provider.log.open()
-        config, router = self.config, Router(self._provider)
         try:
-            self._server = await asyncio.get_running_loop().create_server(
-                lambda: Connection(router, self._provider, self._connections),
-                config.host,
-                config.port,
-                backlog=_BACKLOG,
-            )
+            self._server = await self._listen(host=self.config.host, port=self.config.port)
         except OSError:
             self._provider.log.close()
             raise
@@ -69,17 +70,69 @@ class Simulator:
 
     async def stop(self) -> None:
         """Stop listening, drop all connections, write the log. Calls under way are recorded without a status."""
-        if self._server is None:
-            return
-        self._server.close()
-        for connection in list(self._connections):
-            connection.abort()
-        while self._connections:
-            # An aborted socket is closed in the loop's next turn; nobody may meet one half alive.
-            await asyncio.sleep(0)
-        await self._server.wait_closed()
-        self._server = None
+        if self._outage is not None:
+            self._outage.cancel()
+            self._outage = None
+        if self._reserved is not None:
+            self._reserved.close()
+            self._reserved = None
+        server, self._server = self._server, None
+        if server is not None:
+            await self._leave(server, Connection.abort)
         self._provider.log.close()
+
+    async def close_port(self) -> None:
+        """Go down hard: connections are reset, new ones refused, until `open_port`; does nothing if it is closed.
+
+        Calls under way are recorded without a status. Settings, counts and what is left of the limits stay.
+        """
+        server, self._server = self._server, None
+        if server is None:
+            return
+        listener = server.sockets[0]
+        family, address = listener.family, listener.getsockname()
+        await self._leave(server, Connection.reset)
+        # Bound and not listening: the kernel refuses clients, and hands the port out to nobody meanwhile.
+        self._reserved = socket.socket(family, socket.SOCK_STREAM)
+        self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._reserved.bind(address)
+
+    async def open_port(self) -> None:
+        """Come back on the same port; does nothing if it is open."""
+        reserved, self._reserved = self._reserved, None
+        if reserved is not None:
+            self._server = await self._listen(sock=reserved)
+
+    async def _listen(self, **where: Any) -> asyncio.Server:
+        """Take clients in at a host and port, or on a bound socket."""
+        self._clients.is_admitting = True
+        return await asyncio.get_running_loop().create_server(
+            lambda: Connection(self._router, self._provider, self._clients), **where, backlog=_BACKLOG
+        )
+
+    async def _leave(self, server: asyncio.Server, how: Callable[[Connection], None]) -> None:
+        """Stop listening and end all connections."""
+        loop = asyncio.get_running_loop()
+        # asyncio loses a connection that was accepted just before the server closed: its client would wait for
+        # ever. So accept no more, and let those get through to `Clients` first.
+        for listener in server.sockets:
+            loop.remove_reader(listener.fileno())
+        await asyncio.sleep(0)
+        server.close()
+        await self._clients.drop(how)
+        await server.wait_closed()
+
+    def _begin_outage(self, duration_s: float) -> None:
+        """Be away for a while, soon; replaces an outage that has not ended."""
+        if self._outage is not None:
+            self._outage.cancel()
+        self._outage = asyncio.get_running_loop().create_task(self._be_away(duration_s))
+
+    async def _be_away(self, duration_s: float) -> None:
+        await asyncio.sleep(_ANSWER_FIRST_S)
+        await self.close_port()
+        await asyncio.sleep(duration_s)
+        await self.open_port()
 
     def stats(self) -> dict[str, Any]:
         """Counts by status, wire and fault, calls in flight and their peak, tokens."""

@@ -88,11 +88,17 @@ class Wire(Protocol):
     def rate_limited(self, model: str) -> Refusal:
         """429 with no limit behind it."""
 
-    def short(self, model: str, shortage: Shortage) -> Refusal:
+    def quota_used_up(self) -> Refusal:
+        """429 that no wait of minutes cures."""
+
+    def no_money(self) -> Refusal:
+        """402."""
+
+    def short(self, model: str, shortage: Shortage, *, states_wait: bool) -> Refusal:
         """An enforced limit ran out."""
 
     def failed(self, status: int) -> Refusal:
-        """500 or 503."""
+        """500, 503 or 529."""
 
 
 def decode(wire: Wire, body: bytes) -> dict[str, Any]:

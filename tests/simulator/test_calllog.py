@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import orjson
 import pytest
 
 from simulator import CallRecord, text_digest
-from simulator.calllog import CallLog
+from simulator.calllog import CallLog, decode
 from tests.simulator.calls import PATHS, WIRES, chat
 from tests.simulator.conftest import StartSimulator
 from tests.support import wait_until
@@ -29,6 +31,35 @@ async def test_record_tells_all_about_call(
     assert (record.prompt_tokens, record.output_tokens) == (1, 7)
     assert record.sent_bytes > len(response.content)
     assert record.arrived_at <= record.ended_at
+    assert record.charged_tokens == 8
+
+
+async def test_times_measure_the_call(start: StartSimulator, client: httpx.AsyncClient) -> None:
+    """Start and end are on this machine's monotonic clock, and the latency lies between them."""
+    simulator = await start()
+    before_s = time.monotonic()
+    await chat(client, simulator.url, "openai", model="sim-latency-0.05")
+    record = simulator.calls[0]
+    assert record.started_s is not None
+    assert before_s <= record.started_s <= record.ended_s - 0.049 < time.monotonic()
+
+
+@pytest.mark.parametrize("settings", [{"key": "k"}, {"models": ("a",)}, {"tpm": 1}])
+async def test_refused_call_has_no_start(
+    start: StartSimulator, client: httpx.AsyncClient, settings: dict[str, Any]
+) -> None:
+    """Key, model and limits refuse before anything is charged."""
+    simulator = await start(**settings)
+    await chat(client, simulator.url, "openai")
+    record = simulator.calls[0]
+    assert (record.started_s, record.charged_tokens) == (None, 0)
+
+
+async def test_log_page_reads_back_as_records(start: StartSimulator, client: httpx.AsyncClient) -> None:
+    """Another process measures from the same records."""
+    simulator = await start()
+    await chat(client, simulator.url, "openai", headers=HEADERS)
+    assert decode((await client.get(f"{simulator.url}/_sim/log")).content) == simulator.calls
 
 
 async def test_file_gets_records_while_running(

@@ -71,6 +71,19 @@ async def test_options_reach_the_simulator(client: httpx.AsyncClient) -> None:
     assert settings["faults"] == {"500": 0.5, "503": 0.5}
 
 
+async def test_limit_options_reach_the_simulator(client: httpx.AsyncClient) -> None:
+    """Per-model limits, slice, charging rule and headers; a model's name may hold colons."""
+    limits = ["--model-limit", "qwen:latest:rpm=60,concurrency=2", "--model-limit", "b:tpm=9"]
+    args = [*limits, "--slice", "0.5", "--charge", "max", "--rate-headers", "none"]
+    async with running(*args) as (_, line):
+        settings = (await client.post(f"{line.rpartition(' ')[2]}/_sim/set", json={})).json()
+    assert settings["model_limits"] == {
+        "qwen:latest": {"rpm": 60, "tpm": None, "concurrency": 2},
+        "b": {"rpm": None, "tpm": 9, "concurrency": None},
+    }
+    assert (settings["slice_s"], settings["charge"], settings["rate_headers"]) == (0.5, "max", "none")
+
+
 @pytest.mark.parametrize(
     ("args", "complaint"),
     [
@@ -80,6 +93,12 @@ async def test_options_reach_the_simulator(client: httpx.AsyncClient) -> None:
         (["--fault", "500=1.5"], "faults.500"),
         (["--latency", "soon"], "not a distribution"),
         (["--rpm", "0"], "rpm"),
+        (["--model-limit", "m"], "NAME:rpm=60"),
+        (["--model-limit", "m:rpm=many"], "NAME:rpm=60"),
+        (["--model-limit", "m:rps=1"], "rps"),
+        (["--slice", "61"], "slice_s"),
+        (["--charge", "twice"], "actual"),
+        (["--rate-headers", "all"], "retry-after"),
         (["--port", "70000"], "port"),
     ],
 )

@@ -57,6 +57,9 @@ async def test_set_changes_behaviour_while_running(start: StartSimulator, client
         ({"latency": "soon"}, "not a distribution"),
         ({"port": 1}, "cannot change"),
         ({"colour": "red"}, "colour"),
+        ({"model_limits": {"m": {"rpm": 0}}}, "model_limits.m.rpm"),
+        ({"slice_s": 0}, "slice_s"),
+        ({"charge": "twice"}, "charge"),
     ],
 )
 async def test_set_refuses_wrong_values(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import httpx
 import orjson
 import pytest
@@ -15,7 +17,18 @@ from tests.support import wait_until
 
 @pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize(
-    ("fault", "status"), [("429", 429), ("429-bare", 429), ("500", 500), ("503", 503), ("bad-key", 401)]
+    ("fault", "status"),
+    [
+        ("429", 429),
+        ("429-bare", 429),
+        ("429-quota", 429),
+        ("402", 402),
+        ("404-model", 404),
+        ("500", 500),
+        ("503", 503),
+        ("529", 529),
+        ("bad-key", 401),
+    ],
 )
 async def test_status_fault_has_wire_error(
     start: StartSimulator, client: httpx.AsyncClient, wire: str, fault: str, status: int
@@ -36,6 +49,43 @@ async def test_429_states_wait_unless_bare(start: StartSimulator, client: httpx.
     bare = await chat(client, url, "openai", model="sim-fault-429-bare")
     assert stated.headers["retry-after"] == "2.5"
     assert "retry-after" not in bare.headers
+
+
+async def test_used_up_quota_states_no_wait(start: StartSimulator, client: httpx.AsyncClient) -> None:
+    """OpenAI's 429 about money looks like a rate limit until its code is read."""
+    response = await chat(client, (await start()).url, "openai", model="sim-fault-429-quota")
+    assert "retry-after" not in response.headers
+    assert response.json()["error"]["code"] == "insufficient_quota"
+
+
+async def test_unknown_model_fault_is_as_if_unlisted(
+    start: StartSimulator, client: httpx.AsyncClient
+) -> None:
+    """A model that its provider listed and took away."""
+    response = await chat(client, (await start()).url, "openai", model="sim-fault-404-model")
+    assert response.json()["error"]["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_deep_json_nests_100_000_levels(
+    start: StartSimulator, client: httpx.AsyncClient, wire: str, is_stream: bool
+) -> None:
+    """A good answer, or a stream's first event, that no recursive parser gets to the end of."""
+    response = await chat(client, (await start()).url, wire, model="sim-fault-deep-json", stream=is_stream)
+    text = response.text.splitlines()[0].removeprefix("data: ")
+    assert (text[:100_001], text[-100_001:]) == ("[" * 100_000 + "{", "}" + "]" * 100_000)
+    assert orjson.loads(text.strip("[]"))
+    with pytest.raises(RecursionError):
+        json.loads(text)
+
+
+async def test_gzip_bomb_unpacks_to_configured_size(start: StartSimulator, client: httpx.AsyncClient) -> None:
+    """Little goes over the wire, and what comes out is valid JSON."""
+    simulator = await start(oversize_bytes=3_000_000)
+    response = await chat(client, simulator.url, "openai", model="sim-fault-gzip-bomb")
+    assert len(response.json()) >= 3_000_000
+    assert simulator.calls[0].sent_bytes < 10_000
 
 
 @pytest.mark.parametrize("wire", WIRES)
@@ -191,7 +241,7 @@ async def test_latency_directive_delays_only_its_calls(
     assert slow > 0.19 > fast
 
 
-@pytest.mark.parametrize("fault", ["429", "bad-key"])
+@pytest.mark.parametrize("fault", ["429", "429-quota", "402", "404-model", "bad-key"])
 async def test_front_door_refusals_skip_latency(
     start: StartSimulator, client: httpx.AsyncClient, fault: str
 ) -> None:

@@ -1,80 +1,97 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from typing import Any
 
 import httpx
 import pytest
 
-from simulator.limits import Limiter, go_duration
+from simulator import LimitSettings
+from simulator.limits import AccountLimits, Shortage, admit
+from simulator.windows import charged_tokens, one_request, peak_overlap, peak_window
 from tests.simulator.calls import WIRES, chat, error_text
 from tests.simulator.conftest import StartSimulator
 from tests.support import wait_until
 
 
-def limiter(*, rpm: int | None = None, tpm: int | None = None, concurrency: int | None = None) -> Limiter:
-    made = Limiter()
-    made.set(rpm=rpm, tpm=tpm, concurrency=concurrency, now_s=0.0)
+def limits(models: dict[str, LimitSettings] | None = None, **account: int) -> AccountLimits:
+    made = AccountLimits()
+    made.set(LimitSettings(**account), models or {}, 60, 0.0)
     return made
 
 
-def test_bucket_allows_burst_then_even_refill() -> None:
-    """A full minute at once, then one call per refill interval."""
-    requests = limiter(rpm=60)
-    assert all(requests.admit(1, 0.0) is None for _ in range(60))
-    shortage = requests.admit(1, 0.0)
-    assert shortage is not None and shortage.wait_s == pytest.approx(1.0)
-    assert requests.admit(1, 0.999) is not None
-    assert requests.admit(1, 1.0) is None
+def ask(limits: AccountLimits, tokens: int = 1, model: str = "m", now_s: float = 0.0) -> Shortage | None:
+    """Charge one call, or say what is short."""
+    return admit(limits.scopes(model), tokens, now_s)
 
 
 def test_refused_call_is_charged_nothing() -> None:
     """A call short of tokens does not use up a request."""
-    both = limiter(rpm=2, tpm=100)
-    assert both.admit(90, 0.0) is None
-    shortage = both.admit(20, 0.0)
-    assert shortage is not None and shortage.kind == "tokens"
+    both = limits(rpm=2, tpm=100)
+    assert ask(both, 90) is None
+    shortage = ask(both, 20)
+    assert shortage is not None and (shortage.kind, shortage.used) == ("tokens", 90)
     assert shortage.wait_s == pytest.approx(6.0)
-    assert both.admit(5, 0.0) is None
+    assert ask(both, 5) is None
 
 
-def test_call_above_token_limit_never_fits() -> None:
-    """No wait is stated for what no wait can cure."""
-    shortage = limiter(tpm=100).admit(101, 0.0)
-    assert shortage is not None and shortage.wait_s is None
+def test_longest_wait_is_stated() -> None:
+    """Waiting as told must be enough for every limit that is short."""
+    both = limits(rpm=2, tpm=100)
+    assert ask(both, 50) is None
+    assert ask(both, 50) is None
+    shortage = ask(both, 100)
+    assert shortage is not None and shortage.kind == "tokens"
+    assert shortage.wait_s == pytest.approx(60.0)
+    never = ask(both, 101)
+    assert never is not None and never.wait_s is None
 
 
 def test_released_slot_admits_next_call() -> None:
     """Concurrency counts calls that are not over."""
-    single = limiter(concurrency=1)
-    assert single.admit(1, 0.0) is None
-    assert single.admit(1, 0.0) is not None
-    single.release()
-    assert single.admit(1, 0.0) is None
+    single = limits(concurrency=1)
+    assert ask(single) is None
+    assert ask(single) is not None
+    single.account.release()
+    assert ask(single) is None
 
 
 def test_unchanged_limit_keeps_its_level() -> None:
     """Changing one limit is no gift on another."""
-    both = limiter(rpm=1)
-    assert both.admit(1, 0.0) is None
-    both.set(rpm=1, tpm=100, concurrency=None, now_s=0.0)
-    assert both.admit(1, 0.0) is not None
+    both = limits(rpm=1)
+    assert ask(both) is None
+    both.set(LimitSettings(rpm=1, tpm=100), {}, 60, 0.0)
+    assert ask(both) is not None
 
 
-@pytest.mark.parametrize(
-    ("duration_s", "text"),
-    [
-        (0, "0s"),
-        (0.012, "12ms"),
-        (1, "1s"),
-        (1.5, "1.5s"),
-        (360, "6m0s"),
-        (3723, "1h2m3s"),
-        (90.25, "1m30.25s"),
-    ],
-)
-def test_durations_print_as_go_does(duration_s: float, text: str) -> None:
-    """Reset headers are Go durations."""
-    assert go_duration(duration_s) == text
+def test_model_limit_binds_only_its_model() -> None:
+    """The others have the account's limits alone."""
+    some = limits({"small": LimitSettings(rpm=1)}, rpm=3)
+    assert ask(some, model="small") is None
+    assert ask(some, model="small") is not None
+    assert ask(some, model="large") is None
+
+
+def test_call_is_charged_to_account_and_model_or_to_neither() -> None:
+    """What the model refuses leaves the account as it was, and the other way round."""
+    some = limits({"small": LimitSettings(tpm=50)}, tpm=100)
+    assert ask(some, 60, model="small") is not None
+    assert ask(some, 60, model="large") is None
+    assert ask(some, 50, model="small") is not None
+    assert ask(some, 40, model="small") is None
+    assert ask(some, 1, model="large") is not None
+
+
+def test_model_slot_is_released_though_its_limit_is_gone() -> None:
+    """A call gives back what it took, whatever the settings are by then."""
+    some = limits({"small": LimitSettings(concurrency=1)})
+    held = some.scopes("small")
+    assert ask(some, model="small") is None
+    some.set(LimitSettings(), {}, 60, 0.0)
+    for limiter in held:
+        limiter.release()
+    assert [limiter.in_flight for limiter in held] == [0, 0]
 
 
 @pytest.mark.parametrize("wire", WIRES)
@@ -134,3 +151,96 @@ async def test_concurrency_limit_refuses_surplus(
     await wait_until(lambda: simulator.stats()["in_flight"] == 0)
     assert (await chat(client, simulator.url, wire)).status_code == 200
     assert simulator.stats()["max_in_flight"] == 1
+
+
+async def test_tightest_scope_is_told(start: StartSimulator, client: httpx.AsyncClient) -> None:
+    """Headers speak of the model where it has less left than the account, per kind."""
+    simulator = await start(rpm=100, tpm=50, model_limits={"m": {"rpm": 5, "tpm": 5000}}, output_tokens=9)
+    headers = (await chat(client, simulator.url, "openai")).headers
+    assert (headers["x-ratelimit-limit-requests"], headers["x-ratelimit-remaining-requests"]) == ("5", "4")
+    assert (headers["x-ratelimit-limit-tokens"], headers["x-ratelimit-remaining-tokens"]) == ("50", "40")
+
+
+async def test_model_concurrency_refuses_surplus(start: StartSimulator, client: httpx.AsyncClient) -> None:
+    """A full model refuses its calls only; a client that leaves frees its slot."""
+    model = "sim-latency-60"
+    simulator = await start(model_limits={model: {"concurrency": 1}})
+    running = asyncio.create_task(chat(client, simulator.url, "openai", model=model))
+    await wait_until(lambda: simulator.stats()["in_flight"] == 1)
+    assert (await chat(client, simulator.url, "openai", model=model)).status_code == 429
+    assert (await chat(client, simulator.url, "openai")).status_code == 200
+    running.cancel()
+    await wait_until(lambda: simulator.stats()["in_flight"] == 0)
+    running = asyncio.create_task(chat(client, simulator.url, "openai", model=model))
+    await wait_until(lambda: simulator.stats()["in_flight"] == 1)
+    running.cancel()
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize(
+    ("style", "names"),
+    [
+        ("openai", {"retry-after", "retry-after-ms"}),
+        ("retry-after", {"retry-after"}),
+        ("none", set[str]()),
+    ],
+)
+async def test_refusal_says_what_style_lets_out(
+    start: StartSimulator, client: httpx.AsyncClient, wire: str, style: str, names: set[str]
+) -> None:
+    """Only OpenAI's style counts down, and speaks of the wait in words too."""
+    simulator = await start(rpm=1, rate_headers=style)
+    good, refused = [await chat(client, simulator.url, wire) for _ in range(2)]
+    assert (good.status_code, refused.status_code) == (200, 429)
+    assert {name for name in refused.headers if name.startswith("retry-after")} == names
+    is_open = style == "openai"
+    assert ("try again" in error_text(wire, refused)) is is_open
+    for response in (good, refused):
+        assert any(name.startswith("x-ratelimit") for name in response.headers) is is_open
+
+
+@pytest.mark.parametrize(
+    ("charge", "cap", "charged"),
+    [
+        ("actual", {}, 8),
+        ("actual", {"max_tokens": 100}, 8),
+        ("max", {"max_tokens": 100}, 101),
+        ("max", {}, 8193),
+    ],
+)
+async def test_charge_follows_its_rule(
+    start: StartSimulator, client: httpx.AsyncClient, charge: str, cap: dict[str, Any], charged: int
+) -> None:
+    """What was used, or what was asked for; without a cap that is the longest answer possible."""
+    simulator = await start(tpm=10_000, charge=charge, output_tokens=7)
+    response = await chat(client, simulator.url, "openai", **cap)
+    assert simulator.calls[0].charged_tokens == charged
+    assert int(response.headers["x-ratelimit-remaining-tokens"]) == 10_000 - charged
+
+
+async def test_limit_halved_live_slows_calls(start: StartSimulator, client: httpx.AsyncClient) -> None:
+    """The wait of the next refusal is twice as long, and what was used stays used."""
+    simulator = await start(rpm=6, slice_s=1)
+    assert (await chat(client, simulator.url, "openai")).status_code == 200
+    await client.post(f"{simulator.url}/_sim/set", json={"rpm": 3})
+    refused = await chat(client, simulator.url, "openai")
+    assert 10_000 < int(refused.headers["retry-after-ms"]) <= 20_000
+
+
+async def test_greedy_clients_stay_within_limits(start: StartSimulator, client: httpx.AsyncClient) -> None:
+    """Measured from the log: slices, tokens and slots hold against clients that never wait."""
+    simulator = await start(
+        rpm=600, tpm=6000, concurrency=4, slice_s=1, latency=0.002, output_tokens=9, rate_headers="none"
+    )
+
+    async def press() -> None:
+        for _ in range(60):
+            await chat(client, simulator.url, "openai")
+
+    await asyncio.gather(*(press() for _ in range(8)))
+    admitted = [record for record in simulator.calls if record.started_s is not None]
+    assert 0 < len(admitted) < 480
+    for window_s in (0.1, 1.0):
+        assert peak_window(admitted, window_s, one_request) <= 10 + math.ceil(10 * window_s)
+        assert peak_window(admitted, window_s, charged_tokens) <= 100 + math.ceil(100 * window_s)
+    assert peak_overlap(simulator.calls) <= 4
