@@ -41,6 +41,13 @@ def request(number: int = 0) -> ChatRequest:
     )
 
 
+LIMITS = {
+    f"CHATQ_PROVIDERS__{PROVIDER.upper()}__LIMITS__{name}": value
+    for name, value in {"RPM": "10000000", "TPM": "100000000000", "CONCURRENCY": "1000000"}.items()
+}
+"""On, and too high to matter: the figures are those of a limited provider."""
+
+
 class Lab:
     """Starts and stops the processes of one measurement. A context manager."""
 
@@ -63,6 +70,7 @@ class Lab:
             "CHATQ_REDIS_URL": server.url,
             f"CHATQ_PROVIDERS__{PROVIDER.upper()}__WIRE": "openai",
             f"CHATQ_PROVIDERS__{PROVIDER.upper()}__BASE_URL": f"{self.upstream}/v1",
+            **LIMITS,
             "CHATQ_LOG__LEVEL": "warning",
             **self._extra,
         }

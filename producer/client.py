@@ -11,7 +11,14 @@ from producer.submission import Submission, prepare
 from producer.waiter import Waiter
 from producer.watch import Expect, Watch
 from shared.chat import ChatRequest
-from shared.errors import IdempotencyConflict, JobNotFound, JobRejected, StoreUnavailable, WaitTimeout
+from shared.errors import (
+    IdempotencyConflict,
+    JobNotFound,
+    JobRejected,
+    LaneFull,
+    StoreUnavailable,
+    WaitTimeout,
+)
 from shared.job import Job, JobState, Lane
 from shared.providers import ProviderRegistry
 from shared.routing import Router
@@ -19,7 +26,7 @@ from shared.settings import Settings
 from shared.store import rq_layout
 from shared.store.connect import Store
 from shared.store.embedded import EmbeddedServer
-from shared.store.jobs import Accepted, JobStore, NewJob
+from shared.store.jobs import Accepted, JobStore, NewJob, Refusal
 from shared.store.workers import QueueStatus, read_status
 
 REACH_S = 1.0
@@ -49,6 +56,7 @@ class Producer:
             result_ttl_s=settings.jobs.result_ttl_s,
             failure_ttl_s=settings.jobs.failure_ttl_s,
             max_events=settings.telemetry.max_events,
+            bounds=settings.admission,
         )
         self._waiter = Waiter(store, self._jobs)
 
@@ -94,6 +102,7 @@ class Producer:
             InvalidRequest: A field is wrong; nothing was enqueued.
             ProviderNotFound: The model's provider is not registered; nothing was enqueued.
             IdempotencyConflict: The key was used with another body.
+            LaneFull: A bound of the lane is reached; says when to come back.
             StoreFull: Redis is at maxmemory.
             StoreUnavailable: Unknown outcome; with an idempotency key, submit the same again.
         """
@@ -125,8 +134,12 @@ class Producer:
         jobs = [p for p in prepared if isinstance(p, NewJob)]
         expect([job.id for job in jobs])
         # Shielded: a caller that is cancelled must not tear the connection down in the middle of a write.
-        codes = iter(await asyncio.shield(asyncio.create_task(self._jobs.enqueue(jobs, channel=channel))))
-        return [_result(p, next(codes)) if isinstance(p, NewJob) else (p, None) for p in prepared]
+        enqueued = await asyncio.shield(asyncio.create_task(self._jobs.enqueue(jobs, channel=channel)))
+        codes = iter(enqueued.codes)
+        return [
+            _result(p, next(codes), enqueued.refusals.get(p.queue)) if isinstance(p, NewJob) else (p, None)
+            for p in prepared
+        ]
 
     async def get(self, job_id: str) -> Job:
         """The job as it is now.
@@ -207,8 +220,27 @@ class Producer:
         return await read_status(self._store)
 
 
-def _result(job: NewJob, code: Accepted) -> tuple[str | JobRejected, Accepted]:
+def _result(job: NewJob, code: Accepted, refusal: Refusal | None) -> tuple[str | JobRejected, Accepted]:
     if code is Accepted.CONFLICT:
         text = f"the idempotency key belongs to job {job.id}, which has another body"
         return IdempotencyConflict(text, job_id=job.id), code
+    if code is Accepted.REFUSED:
+        return _lane_full(job.queue, refusal), code
     return job.id, code
+
+
+_BOUNDS = {
+    "jobs": "{:,.0f} jobs wait there",
+    "bytes": "{:,.0f} bytes wait there",
+    "age": "its oldest job is {:,.0f} ms old",
+}
+
+
+def _lane_full(queue: str, refusal: Refusal | None) -> LaneFull:
+    """The refusal in words."""
+    why = _BOUNDS[refusal.bound].format(refusal.there) if refusal else "it is full"
+    retry_after_s = refusal.retry_after_s if refusal else None
+    when = "later" if retry_after_s is None else f"in {max(1.0, retry_after_s):,.0f} s"
+    lane = queue.rpartition(".")[2]
+    text = f"queue {queue} takes no more: {why} (bounds: [admission.{lane}]); try again {when}"
+    return LaneFull(text, queue=queue, retry_after_s=retry_after_s)

@@ -14,7 +14,8 @@ from shared.job import Lane
 from shared.labels import check_label
 from shared.routing import Router
 from shared.settings import JobSettings
-from shared.store.jobs import NewJob, id_from_key, new_id
+from shared.store.jobs import Cost, NewJob, id_from_key, new_id
+from shared.tokens import estimate_prompt_tokens
 
 MAX_METADATA_BYTES = 16 * 1024
 """Metadata is for labels; what is larger belongs elsewhere."""
@@ -60,26 +61,43 @@ def _prepare(submission: Submission, router: Router, settings: JobSettings) -> N
     request = submission.request
     if not isinstance(request, ChatRequest):
         request = parse_request(dict(request) if isinstance(request, Mapping) else request)
-    route = router.resolve(request.model)
-    info: dict[str, Any] = {
-        "model": request.model,
-        "candidates": [[c.provider, c.model] for c in route.candidates],
-        "client": check_label(submission.client, field="client"),
-    }
+    candidates = _candidates(request, router)
+    client = check_label(submission.client, field="client")
+    info: dict[str, Any] = {"model": request.model, "candidates": candidates, "client": client}
     if submission.source is not None:
         info["source"] = check_label(submission.source, field="source")
     if submission.metadata is not None:
         info["metadata"] = _metadata(submission.metadata)
     key = submission.idempotency_key
+    request_json = encode_request(request, max_bytes=settings.max_body_bytes)
     return NewJob(
         id=new_id() if key is None else id_from_key(submission.client, _key(key)),
-        queue=route.queue(_lane(submission.lane)),
-        request_json=encode_request(request, max_bytes=settings.max_body_bytes),
+        queue=f"{candidates[0][0]}.{_lane(submission.lane)}",
+        request_json=request_json,
         info_json=orjson.dumps(info),
+        cost=Cost(
+            prompt_tokens=estimate_prompt_tokens(request, request_json),
+            output_tokens=request.output_limit_tokens or 0,
+            payload_bytes=len(request_json),
+            client=client,
+            model=candidates[0][1],
+        ),
+        candidates=candidates,
         max_attempts=_max_attempts(submission.max_attempts, settings),
         expires_in_ms=_expires_in_ms(submission.expires_in_s, settings),
         has_key=key is not None,
     )
+
+
+def _candidates(request: ChatRequest, router: Router) -> list[tuple[str, str]]:
+    """Provider and model of everything the job may be sent to, in order of preference.
+
+    Raises:
+        ProviderNotFound, InvalidRequest: One of the names leads nowhere; a fallback that is off is no fallback.
+    """
+    names = [request.model, *(request.fallbacks or ())]
+    routes = [candidate for name in names for candidate in router.resolve(name).candidates]
+    return list(dict.fromkeys((candidate.provider, candidate.model) for candidate in routes))
 
 
 # Callers are other people's programs, and not all of them are typed: each check takes any value.

@@ -15,6 +15,8 @@ from typing_extensions import TypedDict
 
 from shared.errors import InvalidRequest, RequestTooLarge
 
+ModelName = Annotated[str, Field(min_length=1, max_length=256)]
+
 
 class ContentPart(TypedDict):
     """One part of a message: `text`, `image_url`, or a type chatq does not interpret."""
@@ -38,7 +40,7 @@ class ChatRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
-    model: Annotated[str, Field(min_length=1, max_length=256)]
+    model: ModelName
     messages: Annotated[list[Message], Field(min_length=1)]
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -56,6 +58,8 @@ class ChatRequest(BaseModel):
     """Ollama's switch for the thinking trace; off unless asked for."""
     stream: Literal[False] | None = None
     """A queued job answers once; streaming is not for jobs."""
+    fallbacks: Annotated[list[ModelName], Field(max_length=15)] | None = None
+    """Further models to go on with, in this order, when the first cannot answer. Not sent to upstreams."""
 
     @property
     def output_limit_tokens(self) -> int | None:

@@ -6,7 +6,8 @@ ChatqError
 │  ├─ InvalidRequest           a field of the request is wrong
 │  │  └─ RequestTooLarge       the body is over the size limit
 │  ├─ ProviderNotFound         the model routes to a provider that is not registered
-│  └─ IdempotencyConflict      the idempotency key was used with another body
+│  ├─ IdempotencyConflict      the idempotency key was used with another body
+│  └─ LaneFull                  a bound on waiting work is reached: come back later
 ├─ JobNotFound                 no such job, or its result has expired
 ├─ JobFailed                   the job ended without an answer (raised by readers that want one)
 ├─ BatchRefused                the files of a `chatq run` do not fit the command; the caller acts
@@ -16,14 +17,21 @@ ChatqError
 │  ├─ StoreUnavailable         no connection, no answer
 │  ├─ StoreFull                `maxmemory` reached: new work is refused
 │  └─ StoreUnsuitable          the server cannot keep jobs safely (version, eviction policy)
-└─ UpstreamError               one call to one upstream did not give an answer
-   ├─ UpstreamUnavailable      connection, time-out, 5xx, malformed answer: worth another attempt
-   ├─ RateLimited              429: wait, the attempt is not spent
-   ├─ CredentialRejected       401/402/403: the operator acts, no retry
-   └─ RequestRefused           other 4xx: the job itself is wrong, no retry
+└─ UpstreamError               one call to one upstream did not give an answer; `scope` says what to blame
+   ├─ UpstreamUnavailable      connection, time-out, 5xx, malformed answer: worth another attempt here
+   │  └─ FieldRefused          a field that this model cannot take: again without it
+   ├─ RateLimited              too much at once: wait, the attempt is not spent
+   ├─ QuotaExhausted           a plan's window or budget is used up: a long wait, or the next candidate
+   ├─ CredentialRejected       key, money or plan: the operator acts; the next candidate
+   ├─ CandidateUnfit           this candidate cannot do this job: the next candidate
+   └─ RequestRefused           the job itself is wrong: no candidate will do better
 """
 
 from __future__ import annotations
+
+from typing import Literal, TypedDict, Unpack
+
+from shared.observed_limits import ObservedLimits
 
 
 class ChatqError(Exception):
@@ -101,6 +109,23 @@ class IdempotencyConflict(JobRejected):
         self.job_id = job_id
 
 
+class LaneFull(JobRejected):
+    """The lane's bound on waiting jobs, their bytes or their age is reached ([admission]).
+
+    Attributes:
+        queue: The queue that takes no more.
+        retry_after_s: When it is worth trying again, by the rate it drains at; None = unknown.
+    """
+
+    code = "lane_full"
+    exit_code = 7
+
+    def __init__(self, message: str, *, queue: str, retry_after_s: float | None) -> None:
+        super().__init__(message)
+        self.queue = queue
+        self.retry_after_s = retry_after_s
+
+
 class JobNotFound(ChatqError):
     """No job with this id: never accepted, or its result lived out its TTL."""
 
@@ -161,16 +186,42 @@ class StoreUnsuitable(StoreError):
     exit_code = 3
 
 
+Scope = Literal["job", "model", "account", "provider"]
+"""What an upstream's error speaks of, and what is to be closed or blamed: this job alone, the model at this
+account, everything that goes through this account (its key), or the whole server."""
+
+Dimension = Literal["requests", "tokens", "concurrency"]
+"""What a rate limit counts."""
+
+OWN_WAIT_S = (1.0, 60.0)
+"""First and longest wait of our own where a provider's row in docs/provider-wire.md §17 names none, in seconds."""
+
+
+class UpstreamFacts(TypedDict, total=False):
+    """The facts that every `UpstreamError` takes by keyword."""
+
+    code: str | None
+    status: int | None
+    retry_after_s: float | None
+    wait_range_s: tuple[float, float]
+    scope: Scope | None
+    maybe_billed: bool
+
+
 class UpstreamError(ChatqError):
     """One call to one upstream failed.
 
     Attributes:
         status: HTTP status, or None when no answer came.
-        retry_after_s: The wait the upstream stated, in seconds, or None.
+        retry_after_s: Seconds until the upstream can be asked again, as it stated them, or for a used-up
+            quota until its window ends by the provider's rules; None if neither is known.
+        wait_range_s: First and longest wait of our own, in seconds, when `retry_after_s` is None.
+        scope: What the error speaks of.
         maybe_billed: The request was sent, so the provider may charge for it.
     """
 
     code = "upstream_error"
+    scope: Scope = "job"
 
     def __init__(
         self,
@@ -179,42 +230,112 @@ class UpstreamError(ChatqError):
         code: str | None = None,
         status: int | None = None,
         retry_after_s: float | None = None,
+        wait_range_s: tuple[float, float] = OWN_WAIT_S,
+        scope: Scope | None = None,
         maybe_billed: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code or type(self).code
         self.status = status
         self.retry_after_s = retry_after_s
+        self.wait_range_s = wait_range_s
+        self.scope = scope or type(self).scope
         self.maybe_billed = maybe_billed
 
 
 class UpstreamUnavailable(UpstreamError):
     """Connection, time-out, 408/409/5xx or a malformed answer: another attempt may succeed.
 
+    It counts as an attempt, and against the health of its scope.
+
     Codes: `connect_failed`, `connect_timeout`, `read_timeout`, `total_timeout`, `connection_lost`,
-    `truncated`, `malformed`, `empty_body`, `no_choices`, `error_in_answer`, `server_error`.
+    `truncated`, `malformed`, `empty_body`, `no_choices`, `error_in_answer`, `interrupted`, `repetition`,
+    `server_error`, `overloaded`, `crashed`, `proxy_error`, `aborted`, `retry_asked`.
     """
 
     code = "upstream_unavailable"
+    scope: Scope = "model"
+
+
+class FieldRefused(UpstreamUnavailable):
+    """The model takes no such field at all; without it the same request goes through.
+
+    Attributes:
+        fields: Names of the fields to leave out, as the wire spells them.
+    """
+
+    code = "field_refused"
+    scope: Scope = "job"
+
+    def __init__(self, message: str, *, fields: frozenset[str], **facts: Unpack[UpstreamFacts]) -> None:
+        super().__init__(message, **facts)
+        self.fields = fields
 
 
 class RateLimited(UpstreamError):
-    """The upstream asks to wait. Waiting is not a failed attempt."""
+    """The upstream asks to wait. Waiting is not a failed attempt; the scope is closed meanwhile.
+
+    Attributes:
+        dimension: What ran out, or None if the answer does not say.
+        limit: The limit that the answer names for it: requests or tokens per minute, calls at the same time.
+        observed: The limits in the answer's headers.
+    """
 
     code = "rate_limited"
+    scope: Scope = "model"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        dimension: Dimension | None = None,
+        limit: int | None = None,
+        observed: ObservedLimits | None = None,
+        **facts: Unpack[UpstreamFacts],
+    ) -> None:
+        super().__init__(message, **facts)
+        self.dimension: Dimension | None = dimension
+        self.limit = limit
+        self.observed = observed
+
+
+class QuotaExhausted(UpstreamError):
+    """The allowance of a plan, a day or a budget is used up: a long wait, or the next candidate.
+
+    `retry_after_s` is the end of the window if that is stated or follows from the provider's rules.
+    """
+
+    code = "quota_exhausted"
+    scope: Scope = "account"
 
 
 class CredentialRejected(UpstreamError):
-    """Key, plan or balance: no retry helps until the operator acts."""
+    """Key, plan or balance: every job of the scope fails until the operator acts. The next candidate.
+
+    Codes: `credential_rejected`, `out_of_credit`, `not_in_plan`.
+    """
 
     code = "credential_rejected"
+    scope: Scope = "account"
+
+
+class CandidateUnfit(UpstreamError):
+    """This candidate cannot do this job; another may. The job fails if there is none.
+
+    With scope `model` or `provider` no other job can be done there either, until the operator acts.
+
+    Codes: `candidate_unfit`, `model_not_found`, `context_too_long`, `content_refused`, `unsupported_feature`,
+    `unsupported_content`, `unsupported`, `history_refused`, `wrong_address`, `redirected`, `session_refused`,
+    `retry_refused`.
+    """
+
+    code = "candidate_unfit"
 
 
 class RequestRefused(UpstreamError):
-    """This very request cannot be served: 4xx, an oversized answer, or what the wire cannot say. No retry.
+    """The job itself is wrong: no other candidate will do better.
 
-    Codes: `request_refused`, `answer_too_large`, `unsupported_content`, `unsupported`, `redirected`,
-    `empty_prompt`.
+    Codes: `request_refused`, `answer_too_large`, `unsupported_content`, `empty_prompt`.
     """
 
     code = "request_refused"

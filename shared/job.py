@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import orjson
 
 
 class Lane(enum.StrEnum):
@@ -50,6 +52,20 @@ class JobError:
     """HTTP status of the upstream's last answer, if there was one."""
     provider: str | None = None
     upstream_model: str | None = None
+
+    def as_json(self) -> bytes:
+        """As the job's hash keeps it."""
+        return orjson.dumps(asdict(self))
+
+
+WORKER_LOST = JobError(
+    "worker_lost", "its worker died in the only attempt allowed; the call may be billed"
+)
+POISON = JobError(
+    "poison", "its workers died again and again while it ran, the last times with hardly a neighbour"
+)
+EXPIRED = JobError("expired", "the deadline passed before the job was sent")
+"""Ends that no worker's call decides."""
 
 
 @dataclass(frozen=True, slots=True)

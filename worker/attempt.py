@@ -13,12 +13,14 @@ from typing import Literal
 import orjson
 
 from shared.chat import NO_USAGE
-from shared.errors import ChatqError, UpstreamError
+from shared.errors import ChatqError, QuotaExhausted, RateLimited, UpstreamError
+from shared.job import EXPIRED
 from shared.routing import Router
+from shared.store.call_result import CallResult, Verdict
 from shared.store.grants import Grant, Outcome, OutcomeKind, Release
 from worker.events import attempt_event, outcome_event
 from worker.upstream import Answer, Upstream
-from worker.verdict import End, RetryPolicy, TryAgain, judge
+from worker.verdict import End, GiveBack, History, RetryPolicy, blame, judge
 from worker.work import Work, open_work
 
 log = logging.getLogger(__name__)
@@ -104,7 +106,8 @@ class AttemptRunner:
             if slot.stop:
                 return _dropped(slot, None, 0.0)
             if (remaining_s := slot.remaining_s()) is not None and remaining_s <= 0:
-                return _end(grant, None, "expired", Expired("the deadline passed before the job was sent"))
+                error = Expired(EXPIRED.message)
+                return _end(grant, None, "expired", error, shown=_not_called(grant))
             work = open_work(grant, self._router, max_bytes=self._max_bytes)
             answer = await self._call(grant, work, remaining_s)
         except ChatqError as exc:
@@ -125,18 +128,40 @@ class AttemptRunner:
     def _failed(self, slot: Slot, work: Work | None, error: ChatqError, duration_s: float) -> Settlement:
         grant = slot.grant
         event = attempt_event(grant, work, duration_s=duration_s, error=error) if work else b""
-        verdict = judge(
-            error,
-            self._policy,
-            attempts=grant.attempts,
-            max_attempts=grant.max_attempts,
-            rate_limit_waits=grant.rate_limit_waits,
-            remaining_s=slot.remaining_s(),
-            rng=self._rng,
-        )
+        shown = self._shown(grant, error) if work else _not_called(grant)
+        verdict = judge(error, self._policy, _history(slot, work), self._rng)
         if isinstance(verdict, End):
-            return _end(grant, work, verdict.kind, error, event)
-        return _again(grant, work, verdict, error, event)
+            return _end(grant, work, verdict.kind, error, event, shown)
+        return _give_back(grant, work, verdict, error, event, shown)
+
+    def _shown(self, grant: Grant, error: ChatqError) -> bytes:
+        """What a failed call tells the fleet."""
+        found = blame(error, self._rng)
+        verdict: Verdict = "refused"
+        if found is not None:
+            verdict = "limited" if found.kind == "rate" else "bad" if found.kind == "failure" else "refused"
+        observed = error.observed if isinstance(error, RateLimited) else None
+        drawn = None if isinstance(error, UpstreamError) and error.maybe_billed else 0
+        return CallResult(grant.reserved, grant.claimed_at, verdict, drawn, drawn, observed, found).encode()
+
+
+def _not_called(grant: Grant) -> bytes:
+    """No call was made: what was booked for it goes back."""
+    return CallResult(grant.reserved, grant.claimed_at, "refused").encode()
+
+
+def _history(slot: Slot, work: Work | None) -> History:
+    grant = slot.grant
+    hops = grant.hops
+    others = len(work.candidates) - len(hops.visited) if work and not hops.is_last else 0
+    return History(
+        attempts=grant.attempts - grant.abandoned,
+        max_attempts=grant.max_attempts,
+        tries_here=grant.attempts - hops.attempts_before,
+        others=max(0, others),
+        rate_limit_waits=grant.rate_limit_waits,
+        remaining_s=slot.remaining_s(),
+    )
 
 
 def _completed(grant: Grant, work: Work, answer: Answer, duration_s: float) -> Outcome:
@@ -144,28 +169,52 @@ def _completed(grant: Grant, work: Work, answer: Answer, duration_s: float) -> O
         grant,
         "completed",
         orjson.dumps(answer.response),
-        attempt_event(grant, work, duration_s=duration_s, usage=answer.usage),
+        attempt_event(grant, work, duration_s=duration_s, answer=answer),
         outcome_event(grant, work, "completed", None, answer.usage),
+        CallResult(
+            grant.reserved,
+            grant.claimed_at,
+            "good",
+            prompt_tokens=answer.usage["input_total"],
+            output_tokens=answer.usage["output_total"],
+            observed=answer.observed,
+        ).encode(),
     )
 
 
-def _again(grant: Grant, work: Work | None, verdict: TryAgain, error: ChatqError, event: bytes) -> Release:
+def _give_back(
+    grant: Grant, work: Work | None, verdict: GiveBack, error: ChatqError, event: bytes, shown: bytes
+) -> Release:
     log.info(
-        "job %s attempt %d at %s: %s; again in %.1f s",
-        grant.job_id, grant.attempts, grant.queue, error.code, verdict.delay_s,
+        "job %s attempt %d at %s: %s; %s, in %.1f s",
+        grant.job_id, grant.attempts, grant.queue, error.code, verdict.reason, verdict.delay_s,
     )  # fmt: skip
-    delay_ms = max(1, round(verdict.delay_s * 1000))
-    gives_attempt_back = verdict.reason == "rate_limited"
-    return Release(grant, verdict.reason, delay_ms, gives_attempt_back, _error_json(error, work), event)
+    is_limited = verdict.reason == "rate_limited"
+    late = QuotaExhausted(f"the limit lets go only after the deadline: {error}") if is_limited else error
+    return Release(
+        grant,
+        verdict.reason,
+        max(1, round(verdict.delay_s * 1000)),
+        gives_attempt_back=is_limited,
+        error=_error_json(error, work),
+        attempt_event=event,
+        shown=shown,
+        late_error=_error_json(late, work) if is_limited else b"",
+    )
 
 
 def _end(
-    grant: Grant, work: Work | None, kind: OutcomeKind, error: ChatqError, event: bytes = b""
+    grant: Grant,
+    work: Work | None,
+    kind: OutcomeKind,
+    error: ChatqError,
+    event: bytes = b"",
+    shown: bytes = b"",
 ) -> Outcome:
     log.info("job %s attempt %d at %s: %s (%s)", grant.job_id, grant.attempts, grant.queue, kind, error.code)
     state = "cancelled" if kind == "stopped" else kind
     outcome = outcome_event(grant, work, state, error.code, NO_USAGE)
-    return Outcome(grant, kind, _error_json(error, work), event, outcome)
+    return Outcome(grant, kind, _error_json(error, work), event, outcome, shown)
 
 
 def _dropped(slot: Slot, work: Work | None, duration_s: float) -> Settlement:
@@ -173,9 +222,10 @@ def _dropped(slot: Slot, work: Work | None, duration_s: float) -> Settlement:
     grant, stop = slot.grant, slot.stop
     error = UpstreamError(f"the call was dropped: {stop}", code=stop, maybe_billed=True)
     event = attempt_event(grant, work, duration_s=duration_s, error=error) if work else b""
+    shown = b"" if work else _not_called(grant)
     if stop == "drained":
-        return Release(grant, "drain", 0, True, b"", event)
-    return _end(grant, work, "stopped", error, event)
+        return Release(grant, "drain", 0, True, b"", event, shown)
+    return _end(grant, work, "stopped", error, event, shown)
 
 
 def _error_json(error: ChatqError, work: Work | None) -> bytes:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from shared.background import end_tasks
 from shared.errors import StoreError
-from shared.store.grants import Claimed, Grant, GrantStore, Release
+from shared.store.grants import QUARANTINE_FULL, Claimed, Grant, GrantStore, Load, Release
 from worker.attempt import AttemptRunner, Slot
 from worker.settle import Settler
 
@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 GATHER_S = 0.002
 """While jobs wait, how long freed slots gather before the next claim: one round trip then serves several."""
+
+SUSPECT = 2
+"""From so many abandonments on a job comes from the quarantine (`lua/rescue_jobs.lua`)."""
 
 ENDED = frozenset({"finished", "failed", "canceled", "stopped", ""})
 """RQ statuses (or a hash that is gone) that make a call pointless."""
@@ -58,9 +61,10 @@ class Engine:
         self._poll_s = poll_s
         self._on_delay = on_delay
         self._slots: dict[str, Slot] = {}
-        self._in_flight = dict.fromkeys(providers, 0)
+        self._load = dict.fromkeys(providers, Load())
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
+        self._sleep_s = poll_s
         self._is_draining = False
         self._is_giving_back = False
         self._is_abandoned = False
@@ -143,10 +147,11 @@ class Engine:
             if not await self._claim_once():
                 if is_finished and not self._slots and await is_finished():
                     return
-                await _first(self._wake, self._poll_s)
+                await _first(self._wake, self._sleep_s)
 
     async def _claim_once(self) -> bool:
         """One claim, as soon as there is room. Returns whether to look again at once."""
+        self._sleep_s = self._poll_s
         while (free := self._concurrency - len(self._slots)) <= 0:
             self._room.clear()
             await self._room.wait()
@@ -160,14 +165,16 @@ class Engine:
         now = time.monotonic()
         for grant in claimed.grants:
             self._start(grant, now)
-        return claimed.left > 0
+        if claimed.look_again_s is not None:
+            self._sleep_s = min(self._poll_s, claimed.look_again_s)
+        return claimed.has_more
 
     async def _claim(self, want: int) -> Claimed | None:
         """Claim, sending the same claim again until Redis answers: a lost reply must not lose its grants."""
         nonce = os.urandom(6).hex()
         while not self._is_draining:
             try:
-                return await self._store.claim(nonce=nonce, want=want, in_flight=self._in_flight)
+                return await self._store.claim(nonce=nonce, want=want, load=self._load)
             except StoreError as exc:
                 log.warning("claiming waits for Redis: %s", exc)
                 await asyncio.sleep(self._poll_s)
@@ -178,7 +185,7 @@ class Engine:
         if self._is_giving_back:  # its claim was on the way
             slot.drop("drained")
         self._slots[grant.member] = slot
-        self._in_flight[slot.provider] += 1
+        self._load[slot.provider] = _with(self._load[slot.provider], grant, 1)
         slot.task = asyncio.create_task(self._run_job(slot))
 
     async def _run_job(self, slot: Slot) -> None:
@@ -189,10 +196,18 @@ class Engine:
 
     def _settled(self, grant: Grant, code: str) -> None:
         slot = self._slots.pop(grant.member)
-        self._in_flight[slot.provider] -= 1
+        self._load[slot.provider] = _with(self._load[slot.provider], grant, -1)
         self._room.set()
-        if code not in ("ok", "same"):
+        if code not in ("ok", "same", "moved"):
             log.info("job %s: its outcome was %s", grant.job_id, code)
+
+
+def _with(load: Load, grant: Grant, by: int) -> Load:
+    """The load with this grant more or less. A suspect that was abandoned in quarantine takes it whole."""
+    if grant.abandoned < SUSPECT:
+        return load._replace(in_flight=load.in_flight + by)
+    places = QUARANTINE_FULL if grant.abandoned > SUSPECT else 1
+    return Load(load.in_flight + by, load.in_quarantine + by * places)
 
 
 async def _first(event: asyncio.Event, timeout_s: float) -> None:

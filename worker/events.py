@@ -10,14 +10,21 @@ import orjson
 from shared.chat import NO_USAGE, Usage
 from shared.errors import ChatqError, UpstreamError
 from shared.store.grants import Grant
+from worker.upstream import Answer
 from worker.work import Work
 
 
 def attempt_event(
-    grant: Grant, work: Work, *, duration_s: float, usage: Usage = NO_USAGE, error: ChatqError | None = None
+    grant: Grant,
+    work: Work,
+    *,
+    duration_s: float,
+    answer: Answer | None = None,
+    error: ChatqError | None = None,
 ) -> bytes:
     """What one call did: where it went, how long it took, what it cost, why it failed."""
     upstream = error if isinstance(error, UpstreamError) else None
+    usage = answer.usage if answer else NO_USAGE
     return orjson.dumps(
         {
             "type": "attempt",
@@ -28,7 +35,9 @@ def attempt_event(
             "provider": work.candidate.provider,
             "model": work.candidate.model,
             "attempt": grant.attempts,
+            "at": round(grant.claimed_at, 3),
             "duration_s": round(duration_s, 6),
+            "ttfb_s": round(answer.ttfb_s, 6) if answer else None,
             "error": error.code if error else None,
             "status": upstream.status if upstream else None if error else 200,
             "maybe_billed": upstream.maybe_billed if upstream else error is None,

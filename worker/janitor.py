@@ -1,4 +1,4 @@
-"""The janitor: trims registries of what ended long ago, now and then."""
+"""The janitor: trims registries of what ended long ago, and frees slots that nobody holds, now and then."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from shared.errors import StoreError
 from shared.store.connect import Store
 from shared.store.hygiene import trim_registries
+from shared.store.limits import LimitStore
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,7 @@ class Janitor:
 
     def __init__(self, store: Store, queues: Sequence[str], *, failure_ttl_s: int) -> None:
         self._store = store
+        self._limits = LimitStore(store)
         self._queues = queues
         self._failure_ttl_s = failure_ttl_s
 
@@ -29,6 +31,8 @@ class Janitor:
         while True:
             try:
                 await trim_registries(self._store, self._queues, failure_ttl_s=self._failure_ttl_s)
+                if freed := await self._limits.sweep():
+                    log.warning("freed %d slots that no living job held", freed)
             except StoreError as exc:
                 log.warning("cleaning waits for Redis: %s", exc)
             await asyncio.sleep(INTERVAL_S * random.uniform(0.7, 1.3))

@@ -21,7 +21,7 @@ from typing import Any
 
 from shared.background import end_tasks
 from shared.errors import StoreUnavailable
-from shared.job import Lane
+from shared.job import EXPIRED, POISON, WORKER_LOST, Lane
 from shared.providers import Provider, ProviderRegistry
 from shared.routing import Router
 from shared.settings import Settings
@@ -29,6 +29,7 @@ from shared.store import keys
 from shared.store.connect import Store, sync_client
 from shared.store.grants import GrantStore, QueueKeeper
 from shared.store.leases import LeaseRenewer
+from shared.store.limits import LimitStore
 from shared.store.signals import Signals
 from shared.store.workers import WorkerRecord
 from shared.version import VERSION
@@ -113,7 +114,11 @@ class WorkerProcess:
             queues=self._queues,
             max_attempts=jobs.max_attempts,
             max_events=self._settings.telemetry.max_events,
+            lost_error=WORKER_LOST.as_json(),
+            poison_error=POISON.as_json(),
+            expired_error=EXPIRED.as_json(),
         )
+        await LimitStore(store).publish(self._plan.providers, self._settings)
         promoter = Promoter(keeper, poll_s=worker.poll_s)
         engine = self._engine(store, upstreams, promoter)
         self._take_signals(engine)
@@ -158,6 +163,7 @@ class WorkerProcess:
             mirror=self._settings.rq.mirror,
             lanes={lane: getattr(lanes, lane.value) for lane in Lane},
             max_events=self._settings.telemetry.max_events,
+            expired_error=EXPIRED.as_json(),
         )
         policy = RetryPolicy(
             jobs.max_attempts, jobs.backoff_base_s, jobs.backoff_max_s, jobs.max_rate_limit_waits

@@ -7,8 +7,6 @@ import logging
 import random
 import time
 
-import orjson
-
 from shared.errors import StoreError
 from shared.store.grants import QueueKeeper
 
@@ -19,13 +17,6 @@ INTERVAL_S = 3.0
 
 JUMP_S = 10.0
 """A gap between two rounds, or a jump of Redis's clock against ours, that is not a late timer."""
-
-LOST = orjson.dumps(
-    {
-        "code": "worker_lost",
-        "message": "the worker died during the last attempt allowed; it may have been billed",
-    }
-)
 
 
 class Rescuer:
@@ -69,10 +60,14 @@ class Rescuer:
 
     async def _round(self) -> None:
         while True:
-            back, failed = await self._keeper.rescue(LOST)
-            for job_id in back:
+            rescued = await self._keeper.rescue()
+            for job_id in rescued.back:
                 log.warning("job %s: its worker is gone; back on its queue", job_id)
-            for job_id in failed:
-                log.error("job %s: its worker is gone and no attempt is left; failed as worker_lost", job_id)
-            if len(back) + len(failed) < self._keeper.CHUNK:
+            for job_id in rescued.quarantined:
+                log.warning(
+                    "job %s: its worker is gone, again; a suspect, it goes through the quarantine", job_id
+                )
+            for job_id in rescued.failed:
+                log.error("job %s: its worker is gone; it is not called again and has failed", job_id)
+            if rescued.total < self._keeper.CHUNK:
                 return

@@ -1,10 +1,13 @@
-"""The verdict on a failed attempt: try again, wait, or end the job. Pure: time and randomness come in.
+"""The verdict on a failed attempt: try again, wait, go on elsewhere, or end the job. Pure: randomness comes in.
 
 Rules (provider-wire §17 general rules; reliability §7):
-- a transient failure is retried with backoff until the attempts are spent;
-- a rate limit is a wait, not a failed attempt; it has a cap of its own;
-- a wait that would end after the deadline is not waited: the job expires;
+- a transient failure is tried again here, then with the next candidate, until the attempts are spent;
+- a limit or a used-up quota is a wait, not a failed attempt; it has a cap of its own;
+- what this candidate can never do goes on with the next one, and fails if there is none;
 - everything else ends the job at once.
+
+Only the store knows which candidates are open and when a limit lets go, so where a job really goes is decided there,
+in the script that gives it back (`lua/release_jobs.lua`).
 """
 
 from __future__ import annotations
@@ -13,16 +16,24 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
-from shared.errors import ChatqError, RateLimited, UpstreamUnavailable
+from shared.errors import (
+    CandidateUnfit,
+    ChatqError,
+    CredentialRejected,
+    FieldRefused,
+    QuotaExhausted,
+    RateLimited,
+    UpstreamError,
+    UpstreamUnavailable,
+)
+from shared.store.call_result import Blame
 from worker.backoff import backoff_s
 
-UNSTATED_WAIT_S = 1.0
-"""First wait after a 429 that names none; doubles with each, up to `UNSTATED_WAIT_MAX_S`."""
-
-UNSTATED_WAIT_MAX_S = 60.0
-
 JITTER = 0.1
-"""A stated wait is kept whole; up to this share is added, so that waiters do not return as one."""
+"""A stated wait is kept whole; up to this share is added, so that a limit is not met to the millisecond."""
+
+TRIES_HERE = 2
+"""Calls to one candidate before the next one is preferred (provider-wire §17: "retry, then next")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +47,32 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class TryAgain:
-    """Give the job back for `delay_s`."""
+class History:
+    """What is behind a job when an attempt of it fails.
 
-    reason: Literal["backoff", "rate_limited"]
-    delay_s: float
+    Attributes:
+        attempts: Calls that counted so far, the failed one included; those of workers that died are not among them.
+        max_attempts: The job's own limit; 0 = the policy's.
+        tries_here: Calls to the present candidate.
+        others: Candidates it has not been to; 0 when it may not move any more.
+        rate_limit_waits: How often it has waited for a limit.
+        remaining_s: Seconds to the deadline, or None without one.
+    """
+
+    attempts: int
+    max_attempts: int = 0
+    tries_here: int = 1
+    others: int = 0
+    rate_limit_waits: int = 0
+    remaining_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """Give the job back (reasons: `shared/store/grants.py`); `delay_s` = the backoff, or a limit's least wait."""
+
+    reason: Literal["backoff", "rate_limited", "next", "elsewhere"]
+    delay_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,45 +82,69 @@ class End:
     kind: Literal["failed", "expired"]
 
 
-def judge(
-    error: ChatqError,
-    policy: RetryPolicy,
-    *,
-    attempts: int,
-    max_attempts: int,
-    rate_limit_waits: int,
-    remaining_s: float | None,
-    rng: random.Random,
-) -> TryAgain | End:
-    """Decide what follows a failed attempt.
-
-    Args:
-        error: What went wrong.
-        attempts: Calls counted so far, the failed one included.
-        max_attempts: The job's own limit; 0 = the policy's.
-        rate_limit_waits: How often the job has waited for a rate limit before.
-        remaining_s: Seconds to the deadline, or None without one.
-    """
-    again = _another_try(error, policy, attempts, max_attempts or policy.max_attempts, rate_limit_waits, rng)
-    if remaining_s is not None and remaining_s <= (again.delay_s if again else 0.0):
+def judge(error: ChatqError, policy: RetryPolicy, history: History, rng: random.Random) -> GiveBack | End:
+    """Decide what follows a failed attempt."""
+    verdict = _judge(error, policy, history, rng)
+    is_over = history.remaining_s is not None and history.remaining_s <= 0
+    if is_over and not isinstance(verdict, End):
         return End("expired")
-    return again or End("failed")
+    if isinstance(verdict, GiveBack) and verdict.reason == "backoff" and _is_late(verdict, history):
+        return End("expired")
+    return verdict
 
 
-def _another_try(
-    error: ChatqError,
-    policy: RetryPolicy,
-    attempts: int,
-    max_attempts: int,
-    rate_limit_waits: int,
-    rng: random.Random,
-) -> TryAgain | None:
-    if isinstance(error, RateLimited) and rate_limit_waits < policy.max_rate_limit_waits:
-        wait_s = error.retry_after_s
-        if wait_s is None:
-            wait_s = min(UNSTATED_WAIT_S * 2.0 ** min(rate_limit_waits, 10), UNSTATED_WAIT_MAX_S)
-        return TryAgain("rate_limited", wait_s * (1 + rng.uniform(0, JITTER)))
-    if isinstance(error, UpstreamUnavailable) and attempts < max_attempts:
-        delay_s = backoff_s(attempts, base_s=policy.backoff_base_s, max_s=policy.backoff_max_s, rng=rng)
-        return TryAgain("backoff", max(delay_s, error.retry_after_s or 0.0))
-    return None
+def _is_late(verdict: GiveBack, history: History) -> bool:
+    return history.remaining_s is not None and history.remaining_s <= verdict.delay_s
+
+
+def _judge(error: ChatqError, policy: RetryPolicy, history: History, rng: random.Random) -> GiveBack | End:
+    match error:
+        case RateLimited() | QuotaExhausted():
+            if history.rate_limit_waits < policy.max_rate_limit_waits:
+                wait_s = error.retry_after_s
+                return GiveBack("rate_limited", error.wait_range_s[0] if wait_s is None else wait_s)
+            return _next(history)
+        case CredentialRejected() | CandidateUnfit():
+            return _next(history)
+        case UpstreamUnavailable():
+            return _again(error, policy, history, rng)
+        case _:
+            return End("failed")
+
+
+def _next(history: History) -> GiveBack | End:
+    return GiveBack("next") if history.others else End("failed")
+
+
+def _again(
+    error: UpstreamUnavailable, policy: RetryPolicy, history: History, rng: random.Random
+) -> GiveBack | End:
+    left = (history.max_attempts or policy.max_attempts) - history.attempts
+    if left <= 0:
+        return End("failed")
+    delay_s = backoff_s(history.attempts, base_s=policy.backoff_base_s, max_s=policy.backoff_max_s, rng=rng)
+    delay_s = max(delay_s, error.retry_after_s or 0.0)
+    # Each candidate is to get a call: with few attempts left, none is spent on trying again here.
+    is_enough = history.tries_here >= TRIES_HERE or left <= history.others
+    return GiveBack("elsewhere" if history.others and is_enough else "backoff", delay_s)
+
+
+def blame(error: ChatqError, rng: random.Random) -> Blame | None:
+    """What the fleet should know of a failure; None if it says nothing about others."""
+    if not isinstance(error, UpstreamError) or isinstance(error, (CandidateUnfit, FieldRefused)):
+        return None
+    wait_s = error.retry_after_s
+    if wait_s is not None:
+        wait_s *= 1 + rng.uniform(0, JITTER)
+    match error:
+        case RateLimited():
+            scope = "model" if error.scope == "job" else error.scope
+            return Blame(scope, "rate", wait_s, error.wait_range_s, error.dimension, error.limit)
+        case QuotaExhausted():
+            return Blame(error.scope, "quota", wait_s, error.wait_range_s)
+        case CredentialRejected():
+            return Blame(error.scope, "credentials", wait_s)
+        case UpstreamUnavailable() if error.scope != "job":
+            return Blame(error.scope, "failure")
+        case _:
+            return None

@@ -21,7 +21,10 @@ class Work:
     """One job, ready to be sent."""
 
     request: ChatRequest
+    candidates: tuple[Candidate, ...]
+    """All it may be sent to, in order of preference."""
     candidate: Candidate
+    """The one it is at."""
     requested_model: str
     client: str | None
     source: str | None
@@ -58,11 +61,15 @@ def open_work(grant: Grant, router: Router, *, max_bytes: int) -> Work:
     if not isinstance(info, dict):
         raise CorruptJob("cq_info is not a JSON object")
     provider = grant.queue.rpartition(".")[0]
-    candidate = _candidate(info, request, router)
+    candidates = _candidates(info, request, router)
+    if grant.hops.current >= len(candidates):
+        raise CorruptJob(f"the job is at candidate {grant.hops.current} of {len(candidates)}")
+    candidate = candidates[grant.hops.current]
     if candidate.provider != provider:
         raise CorruptJob(f"the job routes to {candidate.provider!r} but waited in queue {grant.queue!r}")
     return Work(
         request=request,
+        candidates=candidates,
         candidate=candidate,
         requested_model=request.model,
         client=_label(info, "client"),
@@ -75,11 +82,16 @@ def _label(info: dict[str, Any], field: str) -> str | None:
     return None if value is None else check_label(value, field=field)
 
 
-def _candidate(info: dict[str, Any], request: ChatRequest, router: Router) -> Candidate:
-    match info.get("candidates"):
-        case [[str(provider), str(model)], *_]:
-            return Candidate(provider, model)
-        case None:
-            return router.resolve(request.model).candidates[0]
-        case _:
-            raise CorruptJob("cq_info.candidates is not a list of [provider, model]")
+def _candidates(info: dict[str, Any], request: ChatRequest, router: Router) -> tuple[Candidate, ...]:
+    pairs = info.get("candidates")
+    if pairs is None:
+        return router.resolve(request.model).candidates[:1]
+    try:
+        candidates = tuple(Candidate(provider, model) for provider, model in pairs)
+    except (TypeError, ValueError):
+        candidates = ()
+    if not candidates or not all(
+        isinstance(c.provider, str) and isinstance(c.model, str) for c in candidates
+    ):
+        raise CorruptJob("cq_info.candidates is not a list of [provider, model]")
+    return candidates

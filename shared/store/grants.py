@@ -6,9 +6,10 @@ A grant is named by job id and token (`<epoch>-<nonce>`). Its lease is the membe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from redis.exceptions import RedisError
 
@@ -19,7 +20,36 @@ from shared.store.scripts import Arg, translate
 
 Mirror = Literal["light", "full"]
 OutcomeKind = Literal["completed", "failed", "expired", "cancelled", "stopped"]
-ReleaseReason = Literal["backoff", "rate_limited", "drain"]
+ReleaseReason = Literal["backoff", "rate_limited", "next", "elsewhere", "drain"]
+"""`backoff`: try again here. `rate_limited`: wait until the limit lets go. `next`: this candidate will never do.
+`elsewhere`: it keeps failing. `drain`: the worker stops. See `lua/release_jobs.lua`."""
+
+
+class Hops(NamedTuple):
+    """The way of a job over its candidates (`cq_hops`, see `lua/lib/failover.lua`)."""
+
+    current: int = 0
+    """Index of the candidate it is at."""
+    visited: frozenset[int] = frozenset({0})
+    attempts_before: int = 0
+    """Attempts it had when it came here."""
+    is_last: bool = False
+    """It has been everywhere, and stays here."""
+
+
+FIRST_HOP = Hops()
+
+_HOP = re.compile(r"(\d{1,4})@(\d{1,6})x?")
+
+
+def parse_hops(text: str) -> Hops:
+    """The way that `cq_hops` describes; one that is absent or unreadable begins at the first candidate."""
+    hops = _HOP.findall(text)
+    if not hops:
+        return FIRST_HOP
+    current, attempts_before = hops[-1]
+    visited = frozenset(int(index) for index, _ in hops)
+    return Hops(int(current), visited, int(attempts_before), text.endswith("!"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +71,12 @@ class Grant:
     claimed_at: float
     rate_limit_waits: int
     """How often a 429 has sent it back so far."""
+    reserved: int
+    """Tokens booked for the call."""
+    abandoned: int
+    """How often its worker died while it ran; from the second on it goes through the quarantine."""
+    hops: Hops
+    """The candidates it has been to."""
 
     @property
     def member(self) -> str:
@@ -53,11 +89,26 @@ class Claimed:
     """What a claim brought.
 
     Attributes:
-        left: Jobs still waiting in the queues looked at; -1 while RQ's suspend is on.
+        has_more: Whether more could be granted at once.
+        look_again_s: When a limit or a closure lets go, in seconds from now; None = nothing waits for a time.
+        is_suspended: RQ's suspend is on.
     """
 
     grants: list[Grant]
-    left: int
+    has_more: bool = False
+    look_again_s: float | None = None
+    is_suspended: bool = False
+
+
+class Load(NamedTuple):
+    """What a worker has of one provider at the time of a claim."""
+
+    in_flight: int = 0
+    in_quarantine: int = 0
+    """Suspects running; `QUARANTINE_FULL` = take no further one."""
+
+
+QUARANTINE_FULL = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +117,7 @@ class Outcome:
 
     Attributes:
         value: Result or error as JSON.
+        shown: What the call showed (`CallResult.encode`), empty when no call was made.
         attempt_event: Telemetry of the call as JSON, empty when no call was made.
         outcome_event: Telemetry of the job as JSON.
     """
@@ -75,6 +127,7 @@ class Outcome:
     value: bytes
     attempt_event: bytes
     outcome_event: bytes
+    shown: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +135,11 @@ class Release:
     """A grant given back.
 
     Attributes:
-        delay_ms: 0 = to the front of its queue now.
+        delay_ms: The backoff, or for a limit the wait; 0 = none.
         gives_attempt_back: The attempt was not a failed one: a rate limit, or a drain.
         error: Why, as JSON, or empty.
+        late_error: The error (JSON) the job ends with if its wait would end after its deadline.
+        shown: As `Outcome.shown`.
     """
 
     grant: Grant
@@ -93,6 +148,8 @@ class Release:
     gives_attempt_back: bool
     error: bytes
     attempt_event: bytes
+    shown: bytes = b""
+    late_error: bytes = b""
 
 
 class GrantStore:
@@ -101,8 +158,9 @@ class GrantStore:
     Args:
         worker: The worker's name in RQ's registry.
         max_data_bytes: Larger payloads are not handed out.
-        lanes: Lane weights.
+        lanes: Lane weights, the most urgent lane first.
         max_events: Length of the telemetry stream; 0 = off.
+        expired_error: The error (JSON) of a job whose deadline passed before it was called.
     """
 
     def __init__(
@@ -115,6 +173,7 @@ class GrantStore:
         mirror: Mirror,
         lanes: Mapping[Lane, int],
         max_events: int,
+        expired_error: bytes,
     ) -> None:
         self._store = store
         self._mirror = mirror
@@ -125,21 +184,23 @@ class GrantStore:
             int(lease_s * 1000),
             max_data_bytes,
             mirror,
+            max_events,
+            expired_error,
             len(lanes),
             *weights,
         )
 
-    async def claim(self, *, nonce: str, want: int, in_flight: Mapping[str, int]) -> Claimed:
-        """Take up to `want` jobs.
+    async def claim(self, *, nonce: str, want: int, load: Mapping[str, Load]) -> Claimed:
+        """Take up to `want` jobs that the limits let through.
 
         Args:
             nonce: Fresh per claim, the same when this claim is sent again: it gets the same grants.
-            in_flight: For each provider served, how many of its calls this worker runs.
+            load: What this worker runs now, for each provider served.
 
         Raises:
             StoreUnavailable: No answer; send the same claim again.
         """
-        providers = [word for name, count in in_flight.items() for word in (name, count)]
+        providers = [word for name, now in load.items() for word in (name, *now)]
         reply = await self._store.run(
             "claim_jobs", [*self._claim_head, nonce, want, *self._claim_tail, *providers]
         )
@@ -157,12 +218,21 @@ class GrantStore:
                 enqueued_at=rq_layout.parse_date(enqueued),
                 claimed_at=now_s,
                 rate_limit_waits=waits,
+                reserved=reserved,
+                abandoned=abandoned,
+                hops=parse_hops(hops.decode(errors="replace")) if hops else FIRST_HOP,
             )
-            for job_id, token, queue, data, info, attempts, max_attempts, deadline_ms, enqueued, waits in zip(
-                *(iter(reply[2:]),) * 10, strict=True
-            )
-        ]
-        return Claimed(grants, reply[1])
+            for (
+                job_id, token, queue, data, info, attempts, max_attempts, deadline_ms, enqueued, waits,
+                hops, reserved, abandoned,
+            ) in zip(*(iter(reply[3:]),) * 13, strict=True)
+        ]  # fmt: skip
+        return Claimed(
+            grants,
+            has_more=reply[1] > 0,
+            look_again_s=reply[2] / 1000 if reply[2] >= 0 else None,
+            is_suspended=reply[1] < 0,
+        )
 
     async def finalize(self, outcomes: Sequence[Outcome], *, retry_s: float) -> list[str]:
         """Store outcomes. Returns a code each: ok, same, salvaged, stale, revoked, gone, broken.
@@ -174,7 +244,7 @@ class GrantStore:
         for o in outcomes:
             args += (
                 o.grant.job_id, o.grant.token, o.kind, o.value, o.attempt_event, o.outcome_event,
-                self._mirrored(o), o.grant.queue,
+                self._mirrored(o), o.grant.queue, o.shown,
             )  # fmt: skip
         return [code.decode() for code in await self._store.run("finalize_jobs", args, retry_s=retry_s)]
 
@@ -187,7 +257,7 @@ class GrantStore:
         return rq_layout.encode_traceback(outcome.value.decode())
 
     async def release(self, releases: Sequence[Release], *, retry_s: float) -> list[str]:
-        """Give grants back. Returns a code each: ok, stale, revoked, gone, broken.
+        """Give grants back. Returns a code each: ok, moved, failed, stale, revoked, gone, broken.
 
         Raises:
             StoreUnavailable: No answer within `retry_s`; send the same again.
@@ -196,43 +266,66 @@ class GrantStore:
         for r in releases:
             args += (
                 r.grant.job_id, r.grant.token, r.reason, r.delay_ms, int(r.gives_attempt_back),
-                r.error, r.attempt_event, r.grant.queue,
+                r.error, r.attempt_event, r.grant.queue, r.shown, r.late_error,
             )  # fmt: skip
         return [code.decode() for code in await self._store.run("release_jobs", args, retry_s=retry_s)]
 
 
+class Rescued(NamedTuple):
+    """What became of the jobs of dead workers, by id."""
+
+    back: list[str]
+    quarantined: list[str]
+    failed: list[str]
+
+    @property
+    def total(self) -> int:
+        """How many there were."""
+        return sum(map(len, self))
+
+
 class QueueKeeper:
-    """The background chores on queues: due jobs back, abandoned jobs back. Any worker may do them."""
+    """The background chores on queues: due jobs back, abandoned jobs back. Any worker may do them.
+
+    Args:
+        lost_error: The error (JSON) of a job with `max_attempts` 1 whose worker died.
+        poison_error: The same for a job that was abandoned in the quarantine.
+        expired_error: The same for a job whose deadline passed while it waited.
+    """
 
     CHUNK = 100
 
-    def __init__(self, store: Store, *, queues: Sequence[str], max_attempts: int, max_events: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        queues: Sequence[str],
+        max_attempts: int,
+        max_events: int,
+        lost_error: bytes,
+        poison_error: bytes,
+        expired_error: bytes,
+    ) -> None:
         self._store = store
         self._queues = queues
-        self._rescue_args: tuple[Arg, ...] = (self.CHUNK, max_attempts, max_events)
+        self._promote_args: tuple[Arg, ...] = (self.CHUNK, max_events, expired_error)
+        self._rescue_args: tuple[Arg, ...] = (self.CHUNK, max_attempts, max_events, lost_error, poison_error)
 
     async def promote(self) -> float | None:
-        """Put due jobs back on their queues.
+        """Put due jobs back on their queues, and end waiting ones whose deadline passed.
 
         Returns:
             Seconds until the next one is due, or None when none waits.
         """
         while True:
-            promoted, next_ms = await self._store.run("promote_jobs", [self.CHUNK, *self._queues])
-            if promoted < self.CHUNK:
+            done, next_ms = await self._store.run("promote_jobs", [*self._promote_args, *self._queues])
+            if done < self.CHUNK:
                 return next_ms / 1000 if next_ms >= 0 else None
 
-    async def rescue(self, lost_error: bytes) -> tuple[list[str], list[str]]:
-        """Take back jobs whose lease ran out, at most `CHUNK`.
-
-        Args:
-            lost_error: The error (JSON) of a job that has no attempt left.
-
-        Returns:
-            Ids put back, ids failed.
-        """
-        back, failed = await self._store.run("rescue_jobs", [*self._rescue_args, lost_error, *self._queues])
-        return back.decode().split(), failed.decode().split()
+    async def rescue(self) -> Rescued:
+        """Take back jobs whose lease ran out, at most `CHUNK`."""
+        reply = await self._store.run("rescue_jobs", [*self._rescue_args, *self._queues])
+        return Rescued(*(ids.decode().split() for ids in reply))
 
     async def now(self) -> float:
         """Redis's time, Unix seconds."""
@@ -248,8 +341,11 @@ class QueueKeeper:
             async with self._store.client.pipeline(transaction=True) as pipe:
                 for name in self._queues:
                     pipe.llen(keys.queue(name))
+                    pipe.exists(keys.aside(name))
                     pipe.zcard(keys.scheduled(name))
                     pipe.zcard(keys.started(name))
+                for provider in {name.rpartition(".")[0] for name in self._queues}:
+                    pipe.llen(keys.quarantine(provider))
                 return not any(await pipe.execute())
         except RedisError as exc:
             raise translate(exc) from exc

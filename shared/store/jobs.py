@@ -8,11 +8,13 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from redis.exceptions import RedisError
 
-from shared.job import Job
+from shared.job import Job, Lane
+from shared.settings import AdmissionSettings, LaneBounds
 from shared.store import rq_layout
 from shared.store.connect import Store
 from shared.store.reading import read_jobs
@@ -35,6 +37,55 @@ class Accepted(enum.IntEnum):
     """The same job is there already, with its outcome."""
     CONFLICT = -1
     """Another job holds this id."""
+    REFUSED = -2
+    """The lane is full; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a job asks of limits (`cq_cost`).
+
+    Attributes:
+        prompt_tokens: Estimated.
+        output_tokens: The cap that the request states; 0 = none.
+        payload_bytes: Size of the request, for the bounds on waiting work.
+        client: Whose share and limits it draws on.
+        model: The candidate's name for its model.
+    """
+
+    prompt_tokens: int
+    output_tokens: int
+    payload_bytes: int
+    client: str
+    model: str
+
+    def encode(self) -> str:
+        """As the scripts read it (`read_cost` in `lua/lib/base.lua`)."""
+        return f"{self.prompt_tokens} {self.output_tokens} {self.payload_bytes} {self.client}\n{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a queue took no further job.
+
+    Attributes:
+        bound: Which bound of its lane: `jobs`, `bytes` or `age` (ms).
+        there: What is there now, in that unit.
+        retry_after_s: When it is worth trying again, from the rate it drains at; None = unknown.
+    """
+
+    queue: str
+    bound: str
+    there: float
+    retry_after_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """What became of a batch: a code a job, in order, and the refusing queues by name."""
+
+    codes: list[Accepted]
+    refusals: dict[str, Refusal]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +97,9 @@ class NewJob:
     request_json: bytes
     info_json: bytes
     """`{"model": requested, "candidates": [[provider, model], …], "client"?, "source"?, "metadata"?}`"""
+    cost: Cost
+    candidates: Sequence[tuple[str, str]]
+    """Provider and model of each, in order of preference."""
     max_attempts: int
     expires_in_ms: int
     """0 = no deadline."""
@@ -86,6 +140,26 @@ def _batches(jobs: Iterable[NewJob]) -> Iterator[list[NewJob]]:
         yield batch
 
 
+def _bounds(settings: AdmissionSettings) -> tuple[Arg, ...]:
+    """The bounds that are set, as `enqueue_jobs` reads them: their number, then four words each."""
+    words: list[Arg] = []
+    for lane in Lane:
+        bound: LaneBounds = getattr(settings, lane.value)
+        if bound.max_jobs or bound.max_bytes or bound.max_age_s:
+            words += (lane.value, bound.max_jobs, bound.max_bytes, round(bound.max_age_s * 1000))
+    return (len(words) // 4, *words)
+
+
+def _refusals(words: Sequence[Any]) -> dict[str, Refusal]:
+    found = {}
+    for queue, bound, there, wait_ms in zip(*(iter(words),) * 4, strict=True):
+        name = queue.decode()
+        found[name] = Refusal(
+            name, bound.decode(), float(there), int(wait_ms) / 1000 if int(wait_ms) >= 0 else None
+        )
+    return found
+
+
 class JobStore:
     """The producer's access to jobs. All calls are safe to repeat.
 
@@ -94,6 +168,7 @@ class JobStore:
         failure_ttl_s: The same for errors and cancelled jobs.
         timeout_s: RQ's own time limit, for stock workers only; chatq's is the provider's.
         max_events: Length of the telemetry stream; 0 = off.
+        bounds: What may wait in each lane.
     """
 
     def __init__(
@@ -103,13 +178,15 @@ class JobStore:
         result_ttl_s: int,
         failure_ttl_s: int,
         max_events: int,
+        bounds: AdmissionSettings,
         timeout_s: int = 180,
     ) -> None:
         self._store = store
         self._max_events = max_events
         self._head: tuple[Arg, ...] = (result_ttl_s, failure_ttl_s, timeout_s)
+        self._bounds = _bounds(bounds)
 
-    async def enqueue(self, jobs: Sequence[NewJob], *, channel: str = "") -> list[Accepted]:
+    async def enqueue(self, jobs: Sequence[NewJob], *, channel: str = "") -> Enqueued:
         """Hand jobs in; with `channel`, its owner is told when they end.
 
         Raises:
@@ -117,15 +194,19 @@ class JobStore:
             StoreUnavailable: Unknown outcome; hand the same jobs in again.
         """
         codes: list[Accepted] = []
+        refusals: dict[str, Refusal] = {}
         for batch in _batches(jobs):
-            args: list[Arg] = [*self._head, channel]
+            args: list[Arg] = [*self._head, channel, *self._bounds]
             for job in batch:
                 args += (
                     job.id, job.digest, job.queue, rq_layout.encode_call(job.request_json),
-                    job.info_json, job.max_attempts, job.expires_in_ms,
+                    job.info_json, job.max_attempts, job.expires_in_ms, job.cost.encode(),
+                    orjson.dumps(job.candidates) if len(job.candidates) > 1 else b"",
                 )  # fmt: skip
-            codes += [Accepted(code) for code in await self._store.run("enqueue_jobs", args)]
-        return codes
+            replied, refused = await self._store.run("enqueue_jobs", args)
+            codes += [Accepted(code) for code in replied]
+            refusals |= _refusals(refused)
+        return Enqueued(codes, refusals)
 
     async def watch(self, job_ids: Sequence[str], *, channel: str) -> list[int]:
         """Have the channel told when jobs end. Returns a code a job: 0 watched, 2 ended already, -1 unknown."""

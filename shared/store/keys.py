@@ -3,9 +3,9 @@
 RQ's own keys (prefix `rq:`) keep RQ's layout, so that `rq info`, `Job.fetch` and a stock worker read them.
 chatq's keys have the prefix `chatq:`. The scripts build the same names; a test compares the two.
 
-Permanent (bounded) keys: `rq:queues`, `rq:workers`, `chatq:totals`, `chatq:lanes:<provider>`, `chatq:events`
-(capped), `chatq:leases` and the queues and registries, which hold only live entries. All else has a TTL once
-its job has ended.
+Permanent (bounded) keys: `rq:queues`, `rq:workers`, `chatq:totals`, `chatq:lanes:<provider>`, `chatq:limits`,
+`chatq:accounts`, `chatq:events` (capped), and what holds only live entries: `chatq:leases`, `chatq:deadlines`,
+`chatq:payload`, queues, lots and registries. All else has a TTL, a job's own keys once it has ended.
 """
 
 from __future__ import annotations
@@ -27,6 +27,22 @@ EVENTS = "chatq:events"
 
 TOTALS = "chatq:totals"
 """Hash of counters since the store was created: accepted, completed, failed, rescued, stale …"""
+
+DEADLINES = "chatq:deadlines"
+"""Sorted set: id of an unfinished job with a deadline, score that deadline in Unix ms."""
+
+PAYLOAD = "chatq:payload"
+"""Hash: queue → bytes of payload of its unfinished jobs. A field goes when it reaches 0."""
+
+LIMITS = "chatq:limits"
+"""Hash: scope (`account:<a>`, `model:<a>/<m>`, `client:<c>`) → JSON `{"file": {…}, "set": {…}}`, what settings and
+operators say; field `policy` → JSON of the breaker's and failover's numbers. Permanent."""
+
+ACCOUNTS = "chatq:accounts"
+"""Hash: provider → the account whose limits it draws on. Permanent."""
+
+SLOTTED = "chatq:slotted"
+"""Set: scopes in which a slot was taken; the janitor drops those that have none any more. Permanent."""
 
 WAKE = "chatq:wake"
 """Channel: the name of a queue that stopped being empty."""
@@ -110,3 +126,68 @@ def execution(job_id: str, token: str) -> str:
 def executions(job_id: str) -> str:
     """Sorted set: tokens of a job's running attempts; full mirror only. As `execution`."""
     return f"rq:executions:{job_id}"
+
+
+def scope(name: str) -> str:
+    """String: state of one scope as JSON: what is paid off, closed, learned (`lua/lib/ledger.lua`). TTL a week."""
+    return f"chatq:scope:{name}"
+
+
+def slots(name: str) -> str:
+    """Set: grants (`<job id>:<token>`) that hold a slot in a scope. Lives with its entries; TTL a week as a net."""
+    return f"chatq:slots:{name}"
+
+
+def hungry(name: str) -> str:
+    """Set: who waits for a slot of a scope: a provider, or a lot. TTL 60 s."""
+    return f"chatq:hungry:{name}"
+
+
+def lot(queue_name: str, client: str, label: str) -> str:
+    """List of job ids: the waiting jobs of one client and model, once sorted (`lua/lib/lots.lua`)."""
+    return f"chatq:lot:{queue_name}:{client}\n{label}"
+
+
+def fair(queue_name: str) -> str:
+    """Sorted set: client with ready lots, score its pass (tokens / weight). Lives while it has entries."""
+    return f"chatq:fair:{queue_name}"
+
+
+def ready(queue_name: str, client: str) -> str:
+    """Sorted set: label of a client's ready lot, score its own pass. Lives while it has entries."""
+    return f"chatq:ready:{queue_name}:{client}"
+
+
+def later(queue_name: str) -> str:
+    """Sorted set: lot held back (client, line feed, label), score until when, ms since 2025. Lives with its lots."""
+    return f"chatq:later:{queue_name}"
+
+
+def passes(queue_name: str) -> str:
+    """Hash: client → its pass, field '' → the present one, for clients that come back. TTL an hour."""
+    return f"chatq:pass:{queue_name}"
+
+
+def aside(queue_name: str) -> str:
+    """String: how many jobs stand in a queue's lots. Goes with the last one."""
+    return f"chatq:aside:{queue_name}"
+
+
+def tenants(queue_name: str) -> str:
+    """Set: clients that enqueued since RQ's list was last empty; two make the claim sort. Goes with the list."""
+    return f"chatq:tenants:{queue_name}"
+
+
+def movable(queue_name: str) -> str:
+    """String: exists when a job with several candidates may stand in RQ's list. Goes with the list."""
+    return f"chatq:movable:{queue_name}"
+
+
+def quarantine(provider: str) -> str:
+    """List of job ids: suspects, abandoned twice or more. Lives while it has entries."""
+    return f"chatq:quarantine:{provider}"
+
+
+def minute(number: int) -> str:
+    """Hash: counters of one minute (Unix time / 60). TTL three hours."""
+    return f"chatq:minute:{number}"

@@ -41,6 +41,7 @@ _PASSING_WORDS = re.compile(r"\b(READONLY|MISCONF|NOREPLICAS|BUSY|MASTERDOWN|TRY
 """The same inside a script: servers below 7.0 report them in the middle of a longer text."""
 
 _SHEBANG = re.compile(r"\A#!lua[^\n]*\n")
+_INCLUDE = re.compile(r"\A-- include: ([\w ]+)\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Script:
 
 @cache
 def load(name: str, *, with_flags: bool) -> Script:
-    """Read `lua/<name>.lua` with the common library in front.
+    """Read `lua/<name>.lua` with its libraries in front: `lib/base.lua`, and those it names (`-- include: …`).
 
     Args:
         name: File name without suffix.
@@ -65,7 +66,10 @@ def load(name: str, *, with_flags: bool) -> Script:
     shebang = _SHEBANG.match(text)
     if shebang is None:
         raise StoreError(f"lua/{name}.lua does not start with #!lua")
-    body = (folder / "lib.lua").read_text() + text[shebang.end() :]
+    text = text[shebang.end() :]
+    include = _INCLUDE.match(text)
+    libraries = ["base", *(include[1].split() if include else ())]
+    body = "".join((folder / "lib" / f"{library}.lua").read_text() for library in libraries) + text
     return make(name, (shebang.group() if with_flags else "") + body)
 
 
@@ -75,9 +79,9 @@ def make(name: str, text: str) -> Script:
 
 
 def script_names() -> list[str]:
-    """All scripts, without the common library."""
+    """All scripts, without their libraries."""
     entries = (files("shared.store") / "lua").iterdir()
-    return sorted(entry.name.removesuffix(".lua") for entry in entries if entry.name != "lib.lua")
+    return sorted(entry.name.removesuffix(".lua") for entry in entries if entry.name.endswith(".lua"))
 
 
 def translate(exc: RedisError) -> StoreError:

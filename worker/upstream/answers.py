@@ -7,14 +7,20 @@ from typing import Any
 
 import orjson
 
-from shared.errors import UpstreamError, UpstreamUnavailable
-from worker.classify import classify, clean_text, error_text
+from shared.errors import Scope, UpstreamError, UpstreamUnavailable
+from worker.classify import classify
+from worker.dialect import Dialect
+from worker.error_text import as_text, clean_text, error_text
 
 MAX_DEPTH = 200
 """Deepest answer accepted: orjson reads 1,024 levels but writes only 254, and the answer is written again."""
 
 
-def read_answer(body: bytes) -> dict[str, Any]:
+_ERROR_FIELDS = ("error", "object", "message", "code", "type", "status", "metadata")
+"""Top-level fields of the errors that providers put into 2xx answers (docs/provider-wire.md §3, §10, §12)."""
+
+
+def read_answer(body: bytes, dialect: Dialect) -> dict[str, Any]:
     """The JSON object of a 2xx answer.
 
     Raises:
@@ -28,22 +34,27 @@ def read_answer(body: bytes) -> dict[str, Any]:
         data = data[0]
     if not isinstance(data, dict):
         raise malformed("the answer is not a JSON object")
-    if data.get("error"):
-        raise error_inside(data["error"])
+    if data.get("error") or data.get("object") == "error":  # the latter is SGLang's flat form
+        raise error_inside({name: data[name] for name in _ERROR_FIELDS if name in data}, dialect)
     # Counting brackets is a hundred times cheaper than walking, and nearly always enough.
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _is_deeper(data, MAX_DEPTH):
         raise malformed(f"the answer is nested over {MAX_DEPTH} levels deep")
     return data
 
 
-def error_inside(error: Any) -> UpstreamError:
-    """The typed error for an error object or text that came in a 2xx answer."""
-    return classify(200, {}, orjson.dumps({"error": error}), now_s=time.time())
+def error_inside(error: dict[str, Any], dialect: Dialect) -> UpstreamError:
+    """The typed error for a 2xx answer, or a part of one, that has an error in it.
+
+    Args:
+        error: `{"error": …}` with what stands beside it.
+        dialect: Whose error it is.
+    """
+    return classify(200, {}, as_text(error).encode(), now_s=time.time(), dialect=dialect)
 
 
-def malformed(text: str, *, code: str = "malformed") -> UpstreamUnavailable:
+def malformed(text: str, *, code: str = "malformed", scope: Scope = "model") -> UpstreamUnavailable:
     """An answer that is no answer. Another attempt may bring one; this one may be billed."""
-    return UpstreamUnavailable(text, code=code, status=200, maybe_billed=True)
+    return UpstreamUnavailable(text, code=code, status=200, scope=scope, maybe_billed=True)
 
 
 def tokens(value: Any) -> int | None:
@@ -56,7 +67,9 @@ def tokens(value: Any) -> int | None:
 def _unreadable(body: bytes, exc: orjson.JSONDecodeError) -> UpstreamUnavailable:
     if not body.strip():
         return malformed("the answer is empty", code="empty_body")
-    return malformed(f"the answer is not JSON ({clean_text(str(exc))}): {error_text(None, body)[:200]}")
+    scope: Scope = "provider" if body.lstrip().startswith(b"<") else "model"  # a page is a proxy's
+    text = f"the answer is not JSON ({clean_text(str(exc))}): {error_text(None, body)[:200]}"
+    return malformed(text, scope=scope)
 
 
 def _is_deeper(value: Any, depth: int) -> bool:

@@ -13,15 +13,19 @@ import httpx
 import orjson
 
 from shared.chat import ChatqRecord, ChatRequest, Usage
-from shared.errors import RequestRefused, UpstreamError
+from shared.errors import CandidateUnfit, FieldRefused, RequestRefused, UpstreamError
+from shared.observed_limits import ObservedLimits
 from shared.providers import Provider
 from worker.classify import classify
+from worker.dialect import dialect_of
+from worker.rate_headers import observed_limits
 from worker.upstream.answers import read_answer
-from worker.upstream.http import HttpClient
+from worker.upstream.http import HttpClient, Reply
 from worker.upstream.ollama import OLLAMA
 from worker.upstream.ollama_generate import OLLAMA_GENERATE
 from worker.upstream.openai import OPENAI
 from worker.upstream.quirks import quirks_of
+from worker.upstream.refused_fields import RefusedFields
 from worker.upstream.wire import Completion
 
 JOB_LABEL = "X-Chatq-Job"
@@ -38,11 +42,15 @@ class Answer:
         response: ChatCompletion object, with chatq's record under `chatq`.
         usage: Tokens and cost.
         finish_reason: OpenAI's word, or the upstream's own where OpenAI has none; None if it said none.
+        ttfb_s: From sending to the answer's head, in seconds.
+        observed: Limits per minute that the answer's headers state, or None.
     """
 
     response: dict[str, Any]
     usage: Usage
     finish_reason: str | None
+    ttfb_s: float
+    observed: ObservedLimits | None
 
 
 class Upstream(Protocol):
@@ -62,7 +70,7 @@ class Upstream(Protocol):
             timeout_s: Longest time for the whole call, in seconds.
 
         Raises:
-            UpstreamError: One of its four branches; `maybe_billed` says whether the call may cost money.
+            UpstreamError: One of its branches; `maybe_billed` says whether the call may cost money.
         """
         ...
 
@@ -79,7 +87,9 @@ class ProviderUpstream:
     ) -> None:
         self.provider = provider
         self._wire = _WIRES[provider.wire]
+        self._dialect = dialect_of(provider.wire, provider.base_url)
         self._quirks = quirks_of(provider.base_url)
+        self._refused_fields = RefusedFields()
         self._http = HttpClient(
             provider, self._wire.path, max_answer_bytes=max_answer_bytes, transport=transport
         )
@@ -88,9 +98,10 @@ class ProviderUpstream:
         self, request: ChatRequest, model: str, *, headers: Mapping[str, str], timeout_s: float
     ) -> Answer:
         """See `Upstream.call`."""
-        reply = await self._http.post(self._encode(request, model), self._labels(headers), timeout_s)
+        body = self._body(request, model)
+        reply = await self._http.post(_encoded(body), self._labels(headers), timeout_s)
         if not 200 <= reply.status < 300:
-            raise classify(reply.status, reply.headers, self._http.redact(reply.body), now_s=time.time())
+            raise self._failure(reply, body, model)
         response, usage, finish_reason = self._completion(reply.body, model)
         record: ChatqRecord = {
             "provider": self.provider.name,
@@ -100,18 +111,28 @@ class ProviderUpstream:
             "usage": usage,
         }
         response["chatq"] = record
-        return Answer(response, usage, finish_reason)
+        observed = observed_limits(reply.headers) if _has_rate_headers(reply.headers) else None
+        return Answer(response, usage, finish_reason, reply.ttfb_s, observed)
 
-    def _encode(self, request: ChatRequest, model: str) -> bytes:
+    def _body(self, request: ChatRequest, model: str) -> dict[str, Any]:
         body = self._wire.request_body(request, model, self.provider.extra_body)
         for name in self._quirks.never_sent:
             body.pop(name, None)
-        try:
-            return orjson.dumps(body)
-        except TypeError as exc:
-            raise RequestRefused(
-                f"the request cannot be written as JSON: {exc}", code="unsupported_content"
-            ) from exc
+        self._refused_fields.leave_out(model, body)
+        return body
+
+    def _failure(self, reply: Reply, body: dict[str, Any], model: str) -> UpstreamError:
+        error = classify(
+            reply.status,
+            reply.headers,
+            self._http.redact(reply.body),
+            now_s=time.time(),
+            dialect=self._dialect,
+        )
+        if isinstance(error, FieldRefused) and not self._refused_fields.learn(model, body, error.fields):
+            # None of them was sent, so the same request would be refused again.
+            return CandidateUnfit(str(error), status=error.status)
+        return error
 
     def _labels(self, headers: Mapping[str, str]) -> Mapping[str, str]:
         name = self._quirks.job_header
@@ -121,14 +142,28 @@ class ProviderUpstream:
 
     def _completion(self, body: bytes, model: str) -> Completion:
         with contextlib.suppress(UpstreamError):
-            return self._wire.completion(read_answer(body), model)
+            return self._wire.completion(read_answer(body, self._dialect), model)
         # Once more for its error, whose text is then from a body without the key: taking the key out of
         # a text that was already cut could leave half of it.
-        return self._wire.completion(read_answer(self._http.redact(body)), model)
+        return self._wire.completion(read_answer(self._http.redact(body), self._dialect), model)
 
     async def close(self) -> None:
         """See `Upstream.close`."""
         await self._http.close()
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError as exc:
+        raise RequestRefused(
+            f"the request cannot be written as JSON: {exc}", code="unsupported_content"
+        ) from exc
+
+
+def _has_rate_headers(headers: httpx.Headers) -> bool:
+    """Whether reading them as rate headers is worth it: for most answers it is not, and it costs more than this."""
+    return b"ratelimit" in b" ".join([name for name, _ in headers.raw]).lower()
 
 
 def open_upstream(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shared.errors import RequestRefused
+from shared.errors import CandidateUnfit
 
 
 def split_content(message: Mapping[str, Any], where: str) -> tuple[str, list[str]]:
@@ -19,7 +19,7 @@ def split_content(message: Mapping[str, Any], where: str) -> tuple[str, list[str
         where: Its path (`messages.2`), for error messages.
 
     Raises:
-        RequestRefused: A part cannot be said on this wire; the message names it.
+        CandidateUnfit: A part cannot be said on this wire; the message names it.
     """
     content = message.get("content")
     images = [str(image) for image in message.get("images") or ()]
@@ -37,9 +37,9 @@ def split_content(message: Mapping[str, Any], where: str) -> tuple[str, list[str
     return "\n".join(texts), images
 
 
-def unsupported(text: str) -> RequestRefused:
+def unsupported(text: str) -> CandidateUnfit:
     """The request holds something that this wire has no words for."""
-    return RequestRefused(text, code="unsupported_content")
+    return CandidateUnfit(text, code="unsupported_content")
 
 
 def _base64_image(image: Any, path: str) -> str:

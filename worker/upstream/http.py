@@ -14,10 +14,10 @@ from urllib.parse import quote
 
 import httpx
 
-from shared.errors import ConfigError, RequestRefused, UpstreamError, UpstreamUnavailable
+from shared.errors import OWN_WAIT_S, ConfigError, RequestRefused, UpstreamError, UpstreamUnavailable
 from shared.providers import Provider
 from shared.settings.masking import MASK, shown_headers
-from worker.classify import clean_text
+from worker.error_text import clean_text
 from worker.upstream.deadlines import Deadlines
 from worker.upstream.transport import AiohttpTransport
 
@@ -26,6 +26,11 @@ USER_AGENT = f"chatq/{version('chatq')}"
 
 MAX_ERROR_BYTES = 64 * 1024
 """How much of an error answer is read; the rest is cut off, the status still counts."""
+
+DOWN_WAIT_S = (10.0, 60.0)
+"""First and longest wait for a server that cannot be reached, in seconds (docs/provider-wire.md §17)."""
+
+_NO_CONNECTION = frozenset({"connect_failed", "connect_timeout"})
 
 _FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "host", "accept-encoding"})
 """Headers that say how the message itself is framed: chatq's to set."""
@@ -37,8 +42,10 @@ class Reply(NamedTuple):
     status: int
     headers: httpx.Headers
     body: bytes
+    ttfb_s: float
+    """Send to the answer's head, in seconds."""
     latency_s: float
-    """Send to last byte."""
+    """Send to last byte, in seconds."""
 
 
 class HttpClient:
@@ -84,7 +91,7 @@ class HttpClient:
             RequestRefused: The answer is over the limit (`answer_too_large`).
         """
         if timeout_s <= 0:
-            raise UpstreamUnavailable("no time is left for a call", code="total_timeout")
+            raise UpstreamUnavailable("no time is left for a call", code="total_timeout", scope="job")
         outgoing = _Outgoing(body)
         request = self._request(outgoing, labels, timeout_s)
         response = None
@@ -93,6 +100,7 @@ class HttpClient:
                 tick = self._deadlines.watch(scope, timeout_s)
                 try:
                     response = await self._transport.handle_async_request(request)
+                    head_at = time.monotonic()
                     answer = await self._read(response)
                 finally:
                     self._deadlines.forget(scope, tick)
@@ -100,11 +108,16 @@ class HttpClient:
             raise UpstreamUnavailable(
                 f"no complete answer from {self._address} within {timeout_s:g} s",
                 code="total_timeout",
+                # A job that brought less time than the provider is given says nothing of its health.
+                scope="job" if timeout_s < self._idle_timeout_s else "model",
                 maybe_billed=outgoing.is_taken,
             ) from exc
         except httpx.TransportError as exc:
             raise self._failure(exc, response, is_sent=outgoing.is_taken) from exc
-        return Reply(response.status_code, response.headers, answer, time.monotonic() - outgoing.taken_at)
+        sent_at = outgoing.taken_at
+        return Reply(
+            response.status_code, response.headers, answer, head_at - sent_at, time.monotonic() - sent_at
+        )
 
     def _request(self, outgoing: _Outgoing, labels: Mapping[str, str], timeout_s: float) -> httpx.Request:
         headers = [*self._headers, (b"Content-Length", b"%d" % len(outgoing.body))]
@@ -147,7 +160,14 @@ class HttpClient:
         """The typed error for what the transport raised before (`response` is None) or in the body."""
         what, code = _meaning(exc, is_in_body=response is not None)
         text = clean_text(self.redact(str(exc).encode()).decode())
-        return UpstreamUnavailable(f"{what} {self._address}: {text}", code=code, maybe_billed=is_sent)
+        is_down = code in _NO_CONNECTION
+        return UpstreamUnavailable(
+            f"{what} {self._address}: {text}",
+            code=code,
+            scope="provider" if is_down else "model",
+            wait_range_s=DOWN_WAIT_S if is_down else OWN_WAIT_S,
+            maybe_billed=is_sent,
+        )
 
     def redact(self, body: bytes) -> bytes:
         """What the upstream said, without this provider's key and secret headers."""

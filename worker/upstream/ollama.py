@@ -23,7 +23,7 @@ def request_body(request: ChatRequest, model: str, extra_body: Mapping[str, Any]
     Ollama has no `tool_choice`: "none" is said by leaving the tools out, the rest is the model's to decide.
 
     Raises:
-        RequestRefused: A message holds what Ollama cannot take.
+        CandidateUnfit: A message holds what Ollama cannot take.
     """
     body = common_body(request, model, extra_body)
     names: dict[str, str] = {}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.chat import ChatRequest
-from shared.errors import RequestRefused
+from shared.errors import CandidateUnfit
 from worker.upstream.content import split_content
 from worker.upstream.ollama_fields import common_body, finished, said
 from worker.upstream.wire import Completion, Wire
@@ -19,7 +19,7 @@ def request_body(request: ChatRequest, model: str, extra_body: Mapping[str, Any]
     """The request with its messages flattened.
 
     Raises:
-        RequestRefused: Tools, or content that Ollama cannot take.
+        CandidateUnfit: Tools, or content that Ollama cannot take.
     """
     _refuse_tools(request)
     body = common_body(request, model, extra_body)
@@ -59,7 +59,7 @@ def _refuse_tools(request: ChatRequest) -> None:
         message["role"] in ("tool", "function") or message.get("tool_calls") for message in request.messages
     )
     if uses_tools or speaks_of_tools:
-        raise RequestRefused(
+        raise CandidateUnfit(
             "tools: /api/generate has none; send this to a provider with wire `ollama` or `openai`",
             code="unsupported",
         )

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.chat import ChatRequest, Usage
-from shared.errors import UpstreamError
 from worker.upstream.answers import error_inside, malformed, tokens
+from worker.upstream.finish import raise_if_broken_off
 from worker.upstream.wire import Completion, Wire
 
 _NOT_ON_THIS_WIRE = ("format", "think")
@@ -54,11 +54,11 @@ def completion(data: dict[str, Any], model: str) -> Completion:
         UpstreamError: No choice, an error in the choice, or a choice that is not one.
     """
     choice = _first_choice(data)
-    if choice.get("error"):  # OpenRouter: beside partial content, in a 200
-        raise error_inside(choice["error"])
+    if choice.get("error"):  # OpenRouter's alone: beside partial content, in a 200
+        raise error_inside({"error": choice["error"]}, "openrouter")
     finish_reason = choice.get("finish_reason") or None
-    if finish_reason == "error":
-        raise _failed_inside(choice)
+    if isinstance(finish_reason, str):
+        raise_if_broken_off(finish_reason, choice)
     message = choice.get("message")
     if not isinstance(message, dict) or not isinstance(message.get("content"), (str, list, type(None))):
         raise malformed("the answer's first choice has no message")
@@ -75,11 +75,6 @@ def _first_choice(data: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(choices, list) or not isinstance(choices[0], dict):
         raise malformed("the answer's choices are not a list of objects")
     return choices[0]
-
-
-def _failed_inside(choice: dict[str, Any]) -> UpstreamError:
-    reason = choice.get("native_finish_reason") or "error"
-    return malformed(f"the model stopped with an error ({reason})", code="error_in_answer")
 
 
 def _complete_envelope(data: dict[str, Any], model: str) -> None:

@@ -24,7 +24,7 @@ class Wire:
     Attributes:
         path: Appended to the provider's base URL.
         request_body: (request, model, the provider's extra_body) -> JSON object for the wire. Raises
-            RequestRefused for what the wire cannot say.
+            CandidateUnfit for what the wire cannot say.
         completion: (JSON object of a 2xx answer, model) -> Completion. Raises UpstreamError for an answer
             that is none.
     """

@@ -1,39 +1,69 @@
 #!lua
+-- include: ledger admission
 -- Accepts a batch of jobs: the hash, the queue entry and the wake-up, all or nothing per call.
 -- Safe to send twice: an id that exists is not written again; same digest = the same job, other digest = conflict.
 -- Not allow-oom: over maxmemory new work is refused before anything is written.
--- ARGV 1 result_ttl_s  2 failure_ttl_s  3 timeout_s  4 waiter's channel or ''  then 7 a job:
---      id, digest, queue, data (RQ's JSON 4-list), info (chatq's JSON), max_attempts, expires_in_ms (0 = never)
--- Returns a code a job: 1 new, 0 known and unfinished, 2 known and ended, -1 conflict.
+-- ARGV 1 result_ttl_s  2 failure_ttl_s  3 timeout_s  4 waiter's channel or ''
+--      5 number of bounds  then 4 a bound: lane, most waiting jobs, most bytes of payload, greatest age in ms (0 = no bound)
+--      then 9 a job: id, digest, queue, data (RQ's JSON 4-list), info (chatq's JSON), max_attempts, expires_in_ms (0 = never),
+--      cost ("<prompt tokens> <output tokens> <bytes of payload> <client>\n<model>"), route (JSON of the candidates, '' for a single one)
+-- Returns {codes, refusals}: a code a job: 1 new, 0 known and unfinished, 2 known and ended, -1 conflict, -2 refused by a bound;
+--      then 4 a refusing queue: queue, bound (jobs|bytes|age), what is there, ms after which it is worth trying again (-1: unknown).
 local result_ttl, failure_ttl, timeout, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local codes, pushes = {}, {}
-for i = 5, #ARGV, 7 do
-  local id, digest, queue = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+local n_bounds, codes, pushes, clients, movable = tonumber(ARGV[5]), {}, {}, {}, {}
+for i = 1, n_bounds do add_bound(ARGV[2 + 4 * i], ARGV[3 + 4 * i], ARGV[4 + 4 * i], ARGV[5 + 4 * i]) end
+
+local function accept(id, queue, data, info, digest, max_attempts, expires_in, cost, route)
   local key = job_key(id)
-  if redis.call('EXISTS', key) == 0 then
-    local deadline = tonumber(ARGV[i + 6])
-    redis.call('HSET', key, 'status', 'queued', 'origin', queue, 'created_at', NOW_ISO, 'enqueued_at', NOW_ISO,
-      'data', ARGV[i + 3], 'timeout', timeout, 'result_ttl', result_ttl, 'failure_ttl', failure_ttl,
-      'description', 'chat', 'cq_info', ARGV[i + 4], 'cq_digest', digest, 'cq_max', ARGV[i + 5])
-    if deadline > 0 then redis.call('HSET', key, 'cq_deadline', NOW_MS + deadline) end
-    if channel ~= '' then redis.call('HSET', key, 'cq_notify', channel) end
-    local ids = pushes[queue]
-    if ids then ids[#ids + 1] = id else pushes[queue] = {id} end
-    codes[#codes + 1] = 1
-    count('accepted')
-  else
-    local known = redis.call('HMGET', key, 'cq_digest', 'status', 'cq_notify')
-    if known[1] ~= digest then
-      codes[#codes + 1] = -1
-    elseif TERMINAL[known[2]] then
-      codes[#codes + 1] = 2
-    else
-      if channel ~= '' then add_waiter(key, known[3], channel) end
-      codes[#codes + 1] = 0
-    end
+  local bytes, client = string.match(cost, '^%d+ %d+ (%d+) ([^\n]*)')
+  redis.call('HSET', key, 'status', 'queued', 'origin', queue, 'created_at', NOW_ISO, 'enqueued_at', NOW_ISO,
+    'data', data, 'timeout', timeout, 'result_ttl', result_ttl, 'failure_ttl', failure_ttl,
+    'description', 'chat', 'cq_info', info, 'cq_digest', digest, 'cq_max', max_attempts, 'cq_cost', cost)
+  if expires_in > 0 then
+    redis.call('HSET', key, 'cq_deadline', NOW_MS + expires_in)
+    redis.call('ZADD', DEADLINES, NOW_MS + expires_in, id)
   end
+  if channel ~= '' then redis.call('HSET', key, 'cq_notify', channel) end
+  if route ~= '' then
+    redis.call('HSET', key, 'cq_route', route)
+    movable[queue] = true
+  end
+  local ids = pushes[queue]
+  if not ids then
+    ids = {}
+    pushes[queue], clients[queue] = ids, {}
+  end
+  ids[#ids + 1] = id
+  clients[queue][client or ''] = true
+  add_payload(queue, tonumber(bytes) or 0)
+  count('accepted')
 end
-for queue in pairs(pushes) do redis.call('SADD', 'rq:queues', list_key(queue)) end
+
+for i = 6 + 4 * n_bounds, #ARGV, 9 do
+  local id, digest, queue = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local known = redis.call('HMGET', job_key(id), 'cq_digest', 'status', 'cq_notify')
+  local code = 0
+  if known[2] then
+    if known[1] ~= digest then
+      code = -1
+    elseif TERMINAL[known[2]] then
+      code = 2
+    elseif channel ~= '' then
+      add_waiter(job_key(id), known[3], channel)
+    end
+  elseif is_full(queue, pushes[queue] and #pushes[queue] or 0, #ARGV[i + 3]) then
+    code = -2
+  else
+    accept(id, queue, ARGV[i + 3], ARGV[i + 4], digest, ARGV[i + 5], tonumber(ARGV[i + 6]), ARGV[i + 7], ARGV[i + 8])
+    code = 1
+  end
+  codes[#codes + 1] = code
+end
+for queue in pairs(pushes) do
+  redis.call('SADD', 'rq:queues', list_key(queue))
+  for client in pairs(clients[queue]) do redis.call('SADD', 'chatq:tenants:' .. queue, client) end
+  if movable[queue] then redis.call('SET', 'chatq:movable:' .. queue, 1) end
+end
 push_ids('RPUSH', pushes)
-add_totals()
-return codes
+commit()
+return {codes, refusals}

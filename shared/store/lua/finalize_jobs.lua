@@ -1,55 +1,63 @@
 #!lua flags=allow-oom
--- Stores the outcomes of a batch of grants. The lease is the fence: removing it proves the grant is current.
+-- include: ledger breaker lots results
+-- Stores the outcomes of a batch of grants, and settles what their calls drew from the limits.
+-- The lease is the fence: removing it proves the grant is current.
 -- Safe to send twice: the second time the lease is gone and the token is the one that ended the job ('same').
 -- The first write frees memory (ZREM), so paid answers are stored over maxmemory on every server.
 -- A success is accepted from any attempt of an unfinished job (the answer is valid and paid for); a failure only
 -- from the holder. The first terminal outcome wins and never changes.
--- ARGV 1 mirror ('light' or 'full')  2 longest event stream, entries  then 8 a job:
+-- ARGV 1 mirror ('light' or 'full')  2 longest event stream, entries  then 9 a job:
 --      id, token, kind (completed|failed|expired|cancelled|stopped), value (result or error, JSON),
---      attempt event JSON or "", outcome event JSON, value for the RQ result stream (full mirror), the queue it was claimed from
+--      attempt event JSON or "", outcome event JSON, value for the RQ result stream (full mirror), the queue it was claimed from,
+--      what the call showed (see results.lua)
 -- Returns a code a job: ok, same, salvaged, stale (ended or running elsewhere), revoked (ended by a cancel or stop),
 -- gone (the hash expired), broken (no hash).
 local mirror_full, max_events = ARGV[1] == 'full', ARGV[2]
 local codes, trimmed = {}, {}
 
-local function mirror(id, token, job, kind, value)
-  drop_execution(id, token)
+local function mirror(job, token, kind, value)
+  drop_execution(job.id, token)
   local ok = kind == 'completed'
   local ttl = ttl_of(ok and job.result_ttl or job.failure_ttl)
-  redis.call('XADD', 'rq:results:' .. id, 'MAXLEN', '~', '10', '*', 'type', ok and '1' or '2',
-    'worker_name', job.worker or '', ok and 'return_value' or 'exc_string', value, 'execution_id', token)
-  redis.call('EXPIRE', 'rq:results:' .. id, ttl)
-  local worker = 'rq:worker:' .. (job.worker or '')
-  if redis.call('EXISTS', worker) == 1 then
-    redis.call('HINCRBY', worker, ok and 'successful_job_count' or 'failed_job_count', 1)
+  local worker = redis.call('HGET', job_key(job.id), 'worker_name') or ''
+  redis.call('XADD', 'rq:results:' .. job.id, 'MAXLEN', '~', '10', '*', 'type', ok and '1' or '2',
+    'worker_name', worker, ok and 'return_value' or 'exc_string', value, 'execution_id', token)
+  redis.call('EXPIRE', 'rq:results:' .. job.id, ttl)
+  if redis.call('EXISTS', 'rq:worker:' .. worker) == 1 then
+    redis.call('HINCRBY', 'rq:worker:' .. worker, ok and 'successful_job_count' or 'failed_job_count', 1)
   end
 end
 
-local function settle(id, token, kind, value, full_value, queue)
+local function settle(id, token, kind, value, attempt_event, full_value, queue, shown)
   local key, member = job_key(id), id .. ':' .. token
   local held = redis.call('ZREM', LEASES, member) == 1
   redis.call('ZREM', 'rq:wip:' .. queue, member)
-  local f = redis.call('HMGET', key, 'status', 'cq_token', 'origin', 'cq_notify', 'result_ttl', 'failure_ttl', 'worker_name')
-  local job = {status = f[1], origin = f[3], notify = f[4], result_ttl = f[5], failure_ttl = f[6], worker = f[7]}
-  if not job.status then return 'gone' end
+  local job = read_ending(id)
+  if not job then return 'gone' end
+  if held then
+    settle_call(job, queue, shown)
+    free_slots(job, member)
+  end
   if TERMINAL[job.status] then
     if held then redis.call('EXPIRE', key, ttl_of(job.failure_ttl)) end -- RQ's own cancel sets none
-    if not held and f[2] == token and OUTCOMES[kind][1] == job.status then return 'same' end
+    if not held and job.token == token and OUTCOMES[kind][1] == job.status then return 'same' end
+    if held then remember_try(id, attempt_event) end
     return (job.status == 'canceled' or job.status == 'stopped') and 'revoked' or 'stale'
   end
   local code = 'ok'
-  if not (held and job.status == 'started' and f[2] == token) then -- FENCE
+  if not (held and job.status == 'started' and job.token == token) then -- FENCE
     if kind ~= 'completed' then return 'stale' end
     code = 'salvaged'
     if job.status == 'started' then
-      local other = id .. ':' .. (f[2] or '')
-      redis.call('ZREM', LEASES, other)
+      local other = id .. ':' .. (job.token or '')
+      if redis.call('ZREM', LEASES, other) == 1 then free_slots(job, other) end
       redis.call('ZREM', 'rq:wip:' .. job.origin, other)
     end
     redis.call('HSET', key, 'cq_token', token)
   end
-  finish(id, job, kind, kind == 'completed' and 'cq_result' or 'cq_error', value)
-  if mirror_full then mirror(id, token, job, kind, full_value) end
+  if kind ~= 'completed' then remember_try(id, attempt_event) end
+  finish(job, kind, kind == 'completed' and 'cq_result' or 'cq_error', value)
+  if mirror_full then mirror(job, token, kind, full_value) end
   if not trimmed[job.origin] then
     trimmed[job.origin] = true
     redis.call('ZREMRANGEBYSCORE', 'rq:finished:' .. job.origin, 0, NOW_S)
@@ -58,12 +66,13 @@ local function settle(id, token, kind, value, full_value, queue)
 end
 
 redis.call('ZREM', LEASES, '')
-for i = 3, #ARGV, 8 do
-  local code = guarded(settle, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 6], ARGV[i + 7])
+for i = 3, #ARGV, 9 do
+  local code = guarded(settle, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 6], ARGV[i + 7], ARGV[i + 8])
   codes[#codes + 1] = code
   if code ~= 'same' then add_event(max_events, ARGV[i + 4]) end
   if code == 'ok' or code == 'salvaged' then add_event(max_events, ARGV[i + 5]) else count(code) end
 end
-add_totals()
-notify()
+commit_results()
+commit_lots()
+commit()
 return codes

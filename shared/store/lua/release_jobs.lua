@@ -1,52 +1,101 @@
 #!lua flags=allow-oom
--- Gives grants back: to try again later, to wait out a rate limit, or because the worker drains.
+-- include: ledger breaker lots results failover
+-- Gives grants back: to try again later, to wait out a limit, to go on with another candidate, or because the worker drains.
 -- Safe to send twice: the second time the lease is gone ('stale').
--- ARGV 1 longest event stream, entries  then 8 a job: id, token, reason (backoff|rate_limited|drain), delay_ms,
---      attempts to give back (0 or 1), error JSON or '', attempt event JSON or '', the queue it was claimed from
+-- ARGV 1 longest event stream, entries  then 10 a job: id, token, reason, delay_ms, attempts to give back (0 or 1), error JSON or '',
+--      attempt event JSON or '', the queue it was claimed from, what the call showed (results.lua), error JSON of a wait beyond the deadline
+-- Reasons: backoff (try here again after delay_ms; go on elsewhere if another candidate is open) · rate_limited (wait until the scope
+--      opens; longer than the deadline or failover_after: go on elsewhere) · next (this candidate will never do; go on elsewhere,
+--      else it fails) · elsewhere (this one keeps failing; go on elsewhere, else as backoff) · drain.
 -- A drain gives the attempt back although its call may have been sent, at most 10 times a job: calls ≤ attempts + drains.
--- Returns a code a job: ok, stale (not the holder any more), revoked (ended meanwhile), gone, broken (no hash).
-local codes, pushes = {}, {}
-local MAX_DRAINS = 10
-local function release(id, token, reason, delay_ms, give_back, err, queue)
+-- Returns a code a job: ok, moved, failed (nowhere to go on, or the wait ends after the deadline), stale (not the holder any more),
+-- revoked (ended meanwhile), gone, broken (no hash).
+local codes, MAX_DRAINS = {}, 10
+
+local function put_back(job, reason)
+  redis.call('HSET', job_key(job.id), 'status', 'queued', 'enqueued_at', NOW_ISO, 'cq_wait', reason)
+  return_job(job)
+  tally('waits ' .. provider_of(job.origin) .. ' ' .. reason, 1)
+end
+
+local function schedule(job, delay_ms, reason)
+  if delay_ms <= 0 then return put_back(job, reason) end
+  redis.call('HSET', job_key(job.id), 'status', 'scheduled', 'cq_wait', reason)
+  redis.call('ZADD', 'rq:scheduled:' .. job.origin, (NOW_MS + delay_ms) / 1000, job.id)
+  tally('waits ' .. provider_of(job.origin) .. ' ' .. reason, 1)
+end
+
+-- Goes on with another candidate, if there is a better place than this one.
+local function go_on(job, stays_until)
+  if not can_move(job) then return false end
+  local index, provider, model, is_last = choose_candidate(job, stays_until)
+  if index then move_job(job, not stays_until, index, provider, model, is_last) end
+  return index ~= nil
+end
+
+local function fail(job, kind, err, event)
+  finish(job, kind, 'cq_error', err)
+  add_bare_outcome(ARGV[1], job.id, job.origin, kind, decoded(err).code)
+  return 'failed'
+end
+
+local function place(job, reason, delay_ms, err, opens_at, late_error)
+  if reason == 'drain' then
+    put_back(job, reason)
+  elseif reason == 'next' then
+    return go_on(job, nil) and 'moved' or fail(job, 'failed', err)
+  elseif reason == 'rate_limited' then
+    opens_at = opens_at or NOW + delay_ms
+    local is_late = job.deadline and opens_at > job.deadline - EPOCH
+    if (is_late or opens_at - NOW > get_policy().failover_after_ms) and go_on(job, opens_at) then return 'moved' end
+    if is_late then return fail(job, 'failed', late_error) end
+    put_back(job, reason)
+  else
+    if reason == 'elsewhere' and go_on(job, NOW + delay_ms) then return 'moved' end
+    if job.deadline and NOW_MS + delay_ms >= job.deadline then return fail(job, 'expired', err) end
+    schedule(job, delay_ms, 'backoff')
+  end
+  return 'ok'
+end
+
+local function release(id, token, reason, delay_ms, give_back, err, event, queue, shown, late_error)
   local key, member = job_key(id), id .. ':' .. token
   local held = redis.call('ZREM', LEASES, member) == 1
   redis.call('ZREM', 'rq:wip:' .. queue, member)
   drop_execution(id, token)
-  local f = redis.call('HMGET', key, 'status', 'cq_token', 'origin', 'cq_attempts', 'failure_ttl', 'cq_limited', 'cq_drained')
-  if not f[1] then return 'gone' end
-  if TERMINAL[f[1]] then
-    if held then redis.call('EXPIRE', key, ttl_of(f[5])) end
+  local job = read_job(id)
+  if not job then return 'gone' end
+  local opens_at
+  if held then
+    opens_at = settle_call(job, queue, shown)
+    free_slots(job, member)
+    remember_try(id, event)
+  end
+  if TERMINAL[job.status] then
+    if held then redis.call('EXPIRE', key, ttl_of(job.failure_ttl)) end
     return 'revoked'
   end
-  if not held or f[2] ~= token then return 'stale' end
+  if not held or job.token ~= token then return 'stale' end
   if reason == 'drain' then
-    local drained = (tonumber(f[7]) or 0) + 1
-    redis.call('HSET', key, 'cq_drained', drained)
-    if drained > MAX_DRAINS then give_back = 0 end
+    redis.call('HSET', key, 'cq_drained', job.drained + 1)
+    if job.drained >= MAX_DRAINS then give_back = 0 end
   end
-  local attempts = math.max(0, (tonumber(f[4]) or 0) - give_back)
-  redis.call('HSET', key, 'cq_attempts', attempts, 'cq_wait', reason)
+  job.attempts = math.max(0, job.attempts - give_back)
+  redis.call('HSET', key, 'cq_attempts', job.attempts)
   if err ~= '' then redis.call('HSET', key, 'cq_error', err) end
-  if reason == 'rate_limited' then redis.call('HSET', key, 'cq_limited', (tonumber(f[6]) or 0) + 1) end
-  if delay_ms > 0 then
-    redis.call('HSET', key, 'status', 'scheduled')
-    redis.call('ZADD', 'rq:scheduled:' .. f[3], (NOW_MS + delay_ms) / 1000, id)
-  else
-    redis.call('HSET', key, 'status', 'queued', 'enqueued_at', NOW_ISO)
-    local ids = pushes[f[3]]
-    if ids then ids[#ids + 1] = id else pushes[f[3]] = {id} end
-  end
+  if reason == 'rate_limited' then redis.call('HSET', key, 'cq_limited', job.limited + 1) end
   count(reason)
-  return 'ok'
+  return place(job, reason, delay_ms, err, opens_at, late_error)
 end
 
 redis.call('ZREM', LEASES, '')
-for i = 2, #ARGV, 8 do
+for i = 2, #ARGV, 10 do
   local code = guarded(release, ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), ARGV[i + 5],
-    ARGV[i + 7])
+    ARGV[i + 6], ARGV[i + 7], ARGV[i + 8], ARGV[i + 9])
   codes[#codes + 1] = code
   if code ~= 'stale' then add_event(ARGV[1], ARGV[i + 6]) end
 end
-push_ids('LPUSH', pushes)
-add_totals()
+commit_results()
+commit_lots()
+commit()
 return codes

@@ -1,32 +1,51 @@
 #!lua flags=allow-oom
+-- include: ledger lots
 -- Takes back jobs whose lease ran out: their worker died or lost Redis. Safe to send twice, and from any number
 -- of rescuers: each acts only on the leases it removed itself.
--- The attempt stays spent (its call may have been sent). A job without attempts left fails as `worker_lost`.
--- ARGV 1 most jobs a call  2 default max_attempts  3 longest event stream, entries  4 error JSON of `worker_lost`
+-- The attempt stays counted (its call may have been sent), and its reservation is not refunded: both err on the safe side.
+-- An abandonment is not the job's failure and has a count of its own: after the second a job is a suspect and goes through the
+-- quarantine; after the second there it fails as `poison`. With max_attempts = 1 it is never called again: `worker_lost`.
+-- ARGV 1 most jobs a call  2 default max_attempts  3 longest event stream, entries  4 error JSON of `worker_lost`  5 of `poison`
 --      then queue names, whose running entries are looked through when a job's hash is gone
--- Returns {ids put back, ids failed}, each space-separated.
-local back, failed, pushes = {}, {}, {}
-local function rescue(id, token, member)
-  local key = job_key(id)
-  local f = redis.call('HMGET', key, 'status', 'cq_token', 'origin', 'cq_attempts', 'cq_max', 'cq_notify', 'failure_ttl')
-  if f[3] then
-    redis.call('ZREM', 'rq:wip:' .. f[3], member)
+-- Returns {ids put back, ids in quarantine, ids failed}, each space-separated.
+local NORMAL, QUARANTINED = 2, 4
+local back, quarantined, failed = {}, {}, {}
+
+local function give_up(job, err, code)
+  finish(job, 'failed', 'cq_error', err)
+  add_bare_outcome(ARGV[3], job.id, job.origin, 'failed', code)
+  failed[#failed + 1] = job.id
+end
+
+local function take_back(job)
+  local abandoned = job.abandoned + 1
+  redis.call('HSET', job_key(job.id), 'cq_abandoned', abandoned)
+  if (job.max or tonumber(ARGV[2])) <= 1 then return give_up(job, ARGV[4], 'worker_lost') end
+  if abandoned >= QUARANTINED then return give_up(job, ARGV[5], 'poison') end
+  redis.call('HSET', job_key(job.id), 'status', 'queued', 'enqueued_at', NOW_ISO)
+  count('rescued')
+  if abandoned < NORMAL then
+    return_job(job)
+    back[#back + 1] = job.id
   else
-    for i = 5, #ARGV do redis.call('ZREM', 'rq:wip:' .. ARGV[i], member) end
+    redis.call('RPUSH', 'chatq:quarantine:' .. provider_of(job.origin), job.id)
+    redis.call('PUBLISH', WAKE, job.origin)
+    quarantined[#quarantined + 1] = job.id
+  end
+end
+
+local function rescue(id, token, member)
+  local job = read_job(id)
+  if job then
+    redis.call('ZREM', 'rq:wip:' .. job.origin, member)
+    free_slots(job, member)
+  else
+    for i = 6, #ARGV do redis.call('ZREM', 'rq:wip:' .. ARGV[i], member) end
   end
   drop_execution(id, token)
-  if f[1] ~= 'started' or f[2] ~= token then return 'dropped' end
-  if (tonumber(f[4]) or 0) >= (tonumber(f[5]) or tonumber(ARGV[2])) then
-    finish(id, {status = f[1], origin = f[3], notify = f[6], failure_ttl = f[7]}, 'failed', 'cq_error', ARGV[4])
-    add_bare_outcome(ARGV[3], id, f[3], 'failed', 'worker_lost')
-    failed[#failed + 1] = id
-  else
-    redis.call('HSET', key, 'status', 'queued', 'enqueued_at', NOW_ISO)
-    local ids = pushes[f[3]]
-    if ids then ids[#ids + 1] = id else pushes[f[3]] = {id} end
-    back[#back + 1] = id
-    count('rescued')
-  end
+  if not job or job.status ~= 'started' or job.token ~= token then return 'dropped' end
+  tally('abandoned ' .. provider_of(job.origin), 1)
+  take_back(job)
   return 'rescued'
 end
 
@@ -35,7 +54,6 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', NOW_MS, 'LIM
   local id, token = string.match(member, '^(.*):([^:]+)$')
   if not id or not is_id(id) or guarded(rescue, id, token, member) == 'broken' then count('broken') end
 end
-push_ids('LPUSH', pushes)
-add_totals()
-notify()
-return {table.concat(back, ' '), table.concat(failed, ' ')}
+commit_lots()
+commit()
+return {table.concat(back, ' '), table.concat(quarantined, ' '), table.concat(failed, ' ')}

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 import pytest
 import redis
 
-from shared.job import Lane
-from shared.settings import RedisSettings
+from shared.job import EXPIRED, POISON, WORKER_LOST, Lane
+from shared.settings import AdmissionSettings, RedisSettings
 from shared.store.connect import Store
 from shared.store.grants import (
     Grant,
     GrantStore,
+    Load,
     Mirror,
     Outcome,
     OutcomeKind,
@@ -22,7 +24,7 @@ from shared.store.grants import (
     Release,
     ReleaseReason,
 )
-from shared.store.jobs import Accepted, JobStore, NewJob
+from shared.store.jobs import Accepted, Cost, JobStore, NewJob
 from tests.support import RedisServer
 
 REQUEST = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
@@ -47,18 +49,25 @@ class Bench:
             mirror=mirror,
             lanes=lanes,
             max_events=100,
+            expired_error=EXPIRED.as_json(),
         )
 
     def keeper(self, *, max_attempts: int = 3) -> QueueKeeper:
         return QueueKeeper(
-            self.store, queues=["p.default", "p.batch"], max_attempts=max_attempts, max_events=100
+            self.store,
+            queues=["p.default", "p.batch"],
+            max_attempts=max_attempts,
+            max_events=100,
+            lost_error=WORKER_LOST.as_json(),
+            poison_error=POISON.as_json(),
+            expired_error=EXPIRED.as_json(),
         )
 
     async def submit(
-        self, *ids: str, queue: str = "p.default", expires_in_ms: int = 0, **fields: int
+        self, *ids: str, queue: str = "p.default", expires_in_ms: int = 0, **fields: Any
     ) -> list[Accepted]:
         jobs = [self.new(job_id, queue=queue, expires_in_ms=expires_in_ms, **fields) for job_id in ids]
-        return await self.jobs.enqueue(jobs)
+        return (await self.jobs.enqueue(jobs)).codes
 
     def new(
         self,
@@ -68,14 +77,21 @@ class Bench:
         request: bytes = REQUEST,
         expires_in_ms: int = 0,
         max_attempts: int = 3,
+        client: str = "default",
+        model: str = "m",
+        prompt_tokens: int = 10,
+        output_tokens: int = 10,
+        fallbacks: Sequence[tuple[str, str]] = (),
     ) -> NewJob:
-        info = orjson.dumps({"model": "m", "candidates": [["p", "m"]]})
-        return NewJob(job_id, queue, request, info, max_attempts, expires_in_ms)
+        candidates = [(queue.rpartition(".")[0], model), *fallbacks]
+        info = orjson.dumps({"model": model, "candidates": candidates, "client": client})
+        cost = Cost(prompt_tokens, output_tokens, len(request), client, model)
+        return NewJob(job_id, queue, request, info, cost, candidates, max_attempts, expires_in_ms)
 
     async def claim(self, want: int = 10, *, worker: GrantStore | None = None) -> list[Grant]:
         self.claims += 1
         claimed = await (worker or self.worker()).claim(
-            nonce=f"n{self.claims}", want=want, in_flight={"p": 0}
+            nonce=f"n{self.claims}", want=want, load={"p": Load()}
         )
         return claimed.grants
 
@@ -112,5 +128,10 @@ MakeBench = Callable[[], Bench]
 async def bench(any_redis_url: str, any_redis_server: RedisServer) -> AsyncIterator[Bench]:
     store = await Store.open(any_redis_url, RedisSettings(url=any_redis_url, retry_s=5))
     with any_redis_server.client() as raw:
-        yield Bench(store, JobStore(store, result_ttl_s=100, failure_ttl_s=200, max_events=100), raw)
+        jobs = JobStore(
+            store, result_ttl_s=100, failure_ttl_s=200, max_events=100, bounds=AdmissionSettings()
+        )
+        for provider in ("p", "slow", "fast"):  # most tests are not about adaptive concurrency
+            raw.hset("chatq:limits", f"account:{provider}", '{"set": {"concurrency": 100000}}')
+        yield Bench(store, jobs, raw)
     await store.close()

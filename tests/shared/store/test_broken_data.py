@@ -63,7 +63,7 @@ async def test_rescue_takes_back_the_neighbours(bench: Bench) -> None:
     bench.raw.set("rq:job:b", "no hash", ex=60)
     bench.expire_leases()
     bench.raw.zadd("chatq:leases", {"garbage": 1, b"\xff:1": 1})
-    back, _ = await bench.keeper().rescue(b"{}")
+    back, *_ = await bench.keeper().rescue()
     assert sorted(back) == ["a", "c"]
     assert bench.raw.exists("chatq:leases") == 0
 
@@ -76,7 +76,7 @@ async def test_vanished_job_leaves_no_running_entry(bench: Bench) -> None:
         bench.raw.delete(f"rq:job:{job_id}")
     assert [await bench.end(a), await bench.give_back(b)] == ["gone", "gone"]
     bench.expire_leases()
-    await bench.keeper().rescue(b"{}")
+    await bench.keeper().rescue()
     assert nothing_held(bench)
     assert await bench.keeper().is_empty()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from shared.job import Lane
-from shared.store.grants import GrantStore
+from shared.job import JobState, Lane
+from shared.store.grants import GrantStore, Load
 from tests.shared.store.conftest import Bench
 
 
@@ -22,8 +22,8 @@ async def test_same_nonce_gets_same_grants(bench: Bench) -> None:
     """A claim whose reply was lost is sent again and loses nothing."""
     await bench.submit("a", "b", "c")
     worker = bench.worker()
-    first = await worker.claim(nonce="x", want=2, in_flight={"p": 0})
-    again = await worker.claim(nonce="x", want=2, in_flight={"p": 0})
+    first = await worker.claim(nonce="x", want=2, load={"p": Load()})
+    again = await worker.claim(nonce="x", want=2, load={"p": Load()})
     assert [g.member for g in again.grants] == [g.member for g in first.grants]
     assert bench.raw.llen("rq:queue:p.default") == 1
 
@@ -52,8 +52,8 @@ async def test_suspended_fleet_claims_nothing(bench: Bench) -> None:
     """`rq suspend` holds chatq's workers too."""
     await bench.submit("a")
     bench.raw.set("rq:suspended", 1, ex=60)
-    claimed = await bench.worker().claim(nonce="x", want=1, in_flight={"p": 0})
-    assert (claimed.grants, claimed.left) == ([], -1)
+    claimed = await bench.worker().claim(nonce="x", want=1, load={"p": Load()})
+    assert (claimed.grants, claimed.is_suspended) == ([], True)
 
 
 async def test_oversized_data_is_granted_empty(bench: Bench) -> None:
@@ -64,28 +64,29 @@ async def test_oversized_data_is_granted_empty(bench: Bench) -> None:
     assert grant.data == b""
 
 
-async def test_expired_job_costs_no_attempt(bench: Bench) -> None:
-    """It is granted so that it can be settled, and no call is counted."""
+async def test_expired_job_ends_without_a_call(bench: Bench) -> None:
+    """Nobody is granted what is too late; it has a state of its own."""
     await bench.submit("a", expires_in_ms=1)
     bench.raw.hset("rq:job:a", "cq_deadline", 1)
-    (grant,) = await bench.claim()
-    assert grant.attempts == 0
-    assert grant.deadline_at is not None
-    assert grant.deadline_at < grant.claimed_at
+    assert await bench.claim() == []
+    (job,) = await bench.jobs.read(["a"])
+    assert job is not None
+    assert (job.state, job.attempts) == (JobState.EXPIRED, 0)
+    assert bench.raw.exists("chatq:deadlines", "chatq:payload") == 0
 
 
 async def test_slots_go_to_provider_with_fewest_calls(bench: Bench) -> None:
     """A slow provider that fills the worker leaves the next slots to the others."""
     await bench.submit(*(f"a{n}" for n in range(20)), queue="slow.default")
     await bench.submit(*(f"b{n}" for n in range(20)), queue="fast.default")
-    claimed = await bench.worker().claim(nonce="x", want=12, in_flight={"slow": 10, "fast": 0})
+    claimed = await bench.worker().claim(nonce="x", want=12, load={"slow": Load(10), "fast": Load()})
     assert Counter(g.queue for g in claimed.grants) == {"fast.default": 11, "slow.default": 1}
 
 
 async def _share(bench: Bench, worker: GrantStore, rounds: int, want: int) -> Counter[str]:
     served: Counter[str] = Counter()
     for n in range(rounds):
-        claimed = await worker.claim(nonce=f"r{n}-{want}", want=want, in_flight={"p": 0})
+        claimed = await worker.claim(nonce=f"r{n}-{want}", want=want, load={"p": Load()})
         served.update(g.queue for g in claimed.grants)
     return served
 

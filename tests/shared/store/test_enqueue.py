@@ -25,7 +25,7 @@ async def test_other_body_under_same_id_conflicts(bench: Bench) -> None:
     """The first body stays."""
     await bench.submit("a")
     other = bench.new("a", request=b'{"model":"m","messages":[]}')
-    assert await bench.jobs.enqueue([other]) == [Accepted.CONFLICT]
+    assert (await bench.jobs.enqueue([other])).codes == [Accepted.CONFLICT]
 
 
 async def test_ended_job_is_reported_as_ended(bench: Bench) -> None:

@@ -27,7 +27,7 @@ async def test_lost_lease_comes_with_status(bench: Bench) -> None:
     a, b = await bench.claim()
     await bench.jobs.cancel(["a"])
     bench.expire_leases()
-    await bench.keeper().rescue(b"{}")
+    await bench.keeper().rescue()
     assert await _extend(bench, a.member, b.member) == [a.member, "canceled", b.member, "queued"]
 
 
@@ -45,7 +45,7 @@ async def test_abandoned_job_goes_to_the_front(bench: Bench) -> None:
     await bench.submit("a", "b")
     await bench.claim(1)
     bench.expire_leases()
-    assert await bench.keeper().rescue(b"{}") == (["a"], [])
+    assert await bench.keeper().rescue() == (["a"], [], [])
     assert bench.raw.lrange("rq:queue:p.default", 0, -1) == ["a", "b"]
     assert bench.raw.hget("rq:job:a", "cq_attempts") == "1"
     assert bench.raw.exists("rq:wip:p.default") == 0
@@ -55,7 +55,7 @@ async def test_living_lease_is_left_alone(bench: Bench) -> None:
     """A rescuer takes only what ran out."""
     await bench.submit("a")
     await bench.claim()
-    assert await bench.keeper().rescue(b"{}") == ([], [])
+    assert await bench.keeper().rescue() == ([], [], [])
 
 
 async def test_abandoned_last_attempt_fails_the_job(bench: Bench) -> None:
@@ -63,7 +63,7 @@ async def test_abandoned_last_attempt_fails_the_job(bench: Bench) -> None:
     await bench.submit("a", max_attempts=1)
     await bench.claim()
     bench.expire_leases()
-    assert await bench.keeper().rescue(b'{"code":"worker_lost"}') == ([], ["a"])
+    assert await bench.keeper().rescue() == ([], [], ["a"])
     assert bench.status("a") == "failed"
     (job,) = await bench.jobs.read(["a"])
     assert job is not None
@@ -76,8 +76,8 @@ async def test_two_rescuers_requeue_once(bench: Bench) -> None:
     await bench.submit("a")
     await bench.claim()
     bench.expire_leases()
-    await bench.keeper().rescue(b"{}")
-    await bench.keeper().rescue(b"{}")
+    await bench.keeper().rescue()
+    await bench.keeper().rescue()
     assert bench.raw.llen("rq:queue:p.default") == 1
 
 

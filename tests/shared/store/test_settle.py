@@ -34,7 +34,7 @@ async def test_failure_of_stale_grant_is_refused(bench: Bench) -> None:
     await bench.submit("a")
     (old,) = await bench.claim()
     bench.expire_leases()
-    await bench.keeper().rescue(b"{}")
+    await bench.keeper().rescue()
     (new,) = await bench.claim()
     assert await bench.end(old, "failed") == "stale"
     assert bench.status("a") == "started"
@@ -46,7 +46,7 @@ async def test_late_success_of_queued_job_is_salvaged(bench: Bench) -> None:
     await bench.submit("a")
     (old,) = await bench.claim()
     bench.expire_leases()
-    await bench.keeper().rescue(b"{}")
+    await bench.keeper().rescue()
     assert await bench.end(old) == "salvaged"
     assert await bench.claim() == []
 
@@ -56,7 +56,7 @@ async def test_late_success_beats_running_attempt(bench: Bench) -> None:
     await bench.submit("a")
     (old,) = await bench.claim()
     bench.expire_leases()
-    await bench.keeper().rescue(b"{}")
+    await bench.keeper().rescue()
     (new,) = await bench.claim()
     assert await bench.end(old, value=b'{"first":1}') == "salvaged"
     assert await bench.end(new, value=b'{"second":1}') == "stale"
@@ -69,7 +69,7 @@ async def test_late_success_of_scheduled_job_clears_schedule(bench: Bench) -> No
     await bench.submit("a")
     (old,) = await bench.claim()
     bench.expire_leases()
-    await bench.keeper().rescue(b"{}")
+    await bench.keeper().rescue()
     (new,) = await bench.claim()
     await bench.give_back(new, delay_ms=60_000)
     assert await bench.end(old) == "salvaged"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.errors import UpstreamUnavailable
+from shared.errors import CredentialRejected, RateLimited, UpstreamError, UpstreamUnavailable
+from worker.dialect import Dialect
 from worker.upstream.answers import MAX_DEPTH, read_answer
 
 
@@ -32,12 +33,40 @@ BROKEN = [
 def test_body_without_an_object_fails(body: bytes, code: str, text: str) -> None:
     """Each is a typed error that shows what came instead."""
     with pytest.raises(UpstreamUnavailable) as caught:
-        read_answer(body)
+        read_answer(body, "generic")
     assert caught.value.code == code
     assert text in str(caught.value)
 
 
 def test_deep_but_writable_answer_is_read() -> None:
     """The limit is on levels, not on the number of brackets."""
-    assert read_answer(nested(MAX_DEPTH - 1))
-    assert read_answer(b'{"a": [' + b"{}," * 500 + b"{}]}")
+    assert read_answer(nested(MAX_DEPTH - 1), "generic")
+    assert read_answer(b'{"a": [' + b"{}," * 500 + b"{}]}", "generic")
+
+
+def test_page_in_place_of_an_answer_blames_the_provider() -> None:
+    """A page comes from a proxy in front; text that is no JSON may be the model's."""
+    scopes = []
+    for body in (b" <html><title>Sorry</title>", b"not json"):
+        with pytest.raises(UpstreamUnavailable) as caught:
+            read_answer(body, "generic")
+        scopes.append(caught.value.scope)
+    assert scopes == ["provider", "model"]
+
+
+ERRORS: list[tuple[bytes, Dialect, type[UpstreamError]]] = [
+    (b'{"object":"error","message":"The request queue is full.","code":503}', "generic", RateLimited),
+    (b'{"error":"The request queue is full.","code":503}', "generic", RateLimited),
+    (b'{"error":"you have used all available credits","code":403}', "xai", CredentialRejected),
+    (b'{"code":"The service is currently unavailable","error":"later"}', "xai", UpstreamUnavailable),
+]
+
+
+@pytest.mark.parametrize(("body", "dialect", "kind"), ERRORS)
+def test_error_in_place_of_an_answer_is_classed(
+    body: bytes, dialect: Dialect, kind: type[UpstreamError]
+) -> None:
+    """What stands beside the error counts too, in the dialect of the provider."""
+    with pytest.raises(UpstreamError) as caught:
+        read_answer(body, dialect)
+    assert type(caught.value) is kind

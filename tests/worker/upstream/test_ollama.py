@@ -8,7 +8,7 @@ import httpx
 import orjson
 import pytest
 
-from shared.errors import RequestRefused, UpstreamError, UpstreamUnavailable
+from shared.errors import CandidateUnfit, RequestRefused, UpstreamError, UpstreamUnavailable
 from tests.worker.upstream.loopback import chat_request
 from worker.upstream.ollama import completion, request_body
 
@@ -165,7 +165,7 @@ UNSAYABLE = [
 @pytest.mark.parametrize(("fields", "text"), UNSAYABLE)
 def test_unsayable_content_is_refused(fields: dict[str, Any], text: str) -> None:
     """What Ollama has no words for is refused before anything is sent, and named."""
-    with pytest.raises(RequestRefused, match=text) as caught:
+    with pytest.raises(CandidateUnfit, match=text) as caught:
         sent(**fields)
     assert caught.value.code == "unsupported_content"
 
@@ -257,6 +257,6 @@ async def test_call_goes_to_api_chat(ask: Ask) -> None:
 
 async def test_missing_model_keeps_its_404(ask: Ask) -> None:
     """Ollama's own words and status reach the caller."""
-    with pytest.raises(RequestRefused, match='model "x" not found') as caught:
+    with pytest.raises(CandidateUnfit, match='model "x" not found') as caught:
         await ask(httpx.Response(404, json={"error": 'model "x" not found'}), wire="ollama")
-    assert caught.value.status == 404
+    assert (caught.value.status, caught.value.scope) == (404, "model")

@@ -8,7 +8,7 @@ import httpx
 import orjson
 import pytest
 
-from shared.errors import RequestRefused, UpstreamUnavailable
+from shared.errors import CandidateUnfit, UpstreamUnavailable
 from tests.worker.upstream.conftest import KEY
 from tests.worker.upstream.loopback import chat_request
 from worker.upstream.ollama_generate import completion, request_body
@@ -71,7 +71,7 @@ TOOLS = [
 @pytest.mark.parametrize("fields", TOOLS)
 def test_tools_are_refused_with_advice(fields: dict[str, Any]) -> None:
     """There are no tools here; the error says which wires have them."""
-    with pytest.raises(RequestRefused, match="wire `ollama` or `openai`") as caught:
+    with pytest.raises(CandidateUnfit, match="wire `ollama` or `openai`") as caught:
         request_body(chat_request(**fields), "m", {})
     assert caught.value.code == "unsupported"
 

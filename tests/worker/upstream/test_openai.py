@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -9,7 +11,8 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from shared.errors import CredentialRejected, RateLimited, RequestRefused, UpstreamUnavailable
+from shared.errors import CandidateUnfit, CredentialRejected, RateLimited, RequestRefused, UpstreamUnavailable
+from shared.observed_limits import ObservedLimits
 from tests.worker.upstream.loopback import GOOD, chat_request
 from worker.upstream.openai import OPENAI, completion, request_body
 
@@ -68,7 +71,8 @@ async def test_answer_carries_chatq_record(ask: Ask) -> None:
     answer = await ask(httpx.Response(200, json={**GOOD, "system_fingerprint": "fp"}))
     record = answer.response.pop("chatq")
     assert answer.response == {**GOOD, "system_fingerprint": "fp"}
-    assert 0 <= record.pop("latency_s") < 5
+    assert 0 <= answer.ttfb_s <= record.pop("latency_s") < 5
+    assert answer.observed is None
     assert record == {
         "provider": "test",
         "upstream_model": "m",
@@ -125,6 +129,11 @@ def test_finish_reason_is_kept(stated: str | None, read: str | None) -> None:
     assert completion(choice(finish_reason=stated), "m").finish_reason == read
 
 
+def test_filtered_content_that_is_left_is_an_answer() -> None:
+    """A filter that cut the end off is told by the finish reason; what came before was paid for."""
+    assert completion(choice(finish_reason="content_filter"), "m").finish_reason == "content_filter"
+
+
 def test_tool_calls_without_content_are_an_answer() -> None:
     """Content may be null beside tool calls."""
     message = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
@@ -142,6 +151,16 @@ NO_ANSWERS = [
     (choice(message={"content": 5}), UpstreamUnavailable, "malformed"),
     (choice(finish_reason=7), UpstreamUnavailable, "malformed"),
     (choice(finish_reason="error"), UpstreamUnavailable, "error_in_answer"),
+    (choice(finish_reason="error", native_finish_reason={"a": 1}), UpstreamUnavailable, "error_in_answer"),
+    (choice(finish_reason="insufficient_system_resource"), UpstreamUnavailable, "interrupted"),
+    (choice(finish_reason="repetition_truncation"), UpstreamUnavailable, "repetition"),
+    (choice(finish_reason="content_filter", message={"content": ""}), CandidateUnfit, "content_refused"),
+    (choice(finish_reason="content_filter", message=None), CandidateUnfit, "content_refused"),
+    (
+        choice(error={"code": 429, "message": "x", "metadata": {"provider_name": "X"}}),
+        RateLimited,
+        "rate_limited",
+    ),
     (choice(error={"code": 502, "message": "Bad"}), UpstreamUnavailable, "server_error"),
     (choice(error={"code": 429, "message": "slow"}), RateLimited, "rate_limited"),
     ({"error": "broken"}, UpstreamUnavailable, "error_in_answer"),
@@ -197,6 +216,34 @@ async def test_kimi_gets_no_sampling_fields(ask: Ask) -> None:
         handler, chat_request(temperature=0.2, n=1, max_tokens=9), base_url="https://api.kimi.com/coding/v1"
     )
     assert set(seen[0]) == {"model", "messages", "max_tokens", "stream"}
+
+
+class Slow(httpx.AsyncByteStream):
+    """A body that is `seconds` later than its head."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        await asyncio.sleep(self.seconds)
+        yield orjson.dumps(GOOD)
+
+
+async def test_time_to_the_head_leaves_the_body_out(ask: Ask) -> None:
+    """A slow body counts in the latency only."""
+    answer = await ask(httpx.Response(200, stream=Slow(0.05)))
+    assert answer.response["chatq"]["latency_s"] - answer.ttfb_s >= 0.04
+
+
+async def test_answer_states_the_limits_it_saw(ask: Ask) -> None:
+    """Rate headers of a good answer come along, so that they can correct what is believed."""
+    headers = {
+        "x-RateLimit-limit-requests": "60",
+        "x-ratelimit-remaining-requests": "59",
+        "x-ratelimit-reset-requests": "1s",
+    }
+    answer = await ask(httpx.Response(200, json=GOOD, headers=headers))
+    assert answer.observed == ObservedLimits(60, 59, None, None)
 
 
 async def test_no_key_sends_no_authorization(ask: Ask) -> None:

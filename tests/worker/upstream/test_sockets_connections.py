@@ -10,7 +10,7 @@ import threading
 import orjson
 import pytest
 
-from shared.errors import RequestRefused, UpstreamUnavailable
+from shared.errors import CandidateUnfit, UpstreamUnavailable
 from tests.support import wait_until
 from tests.worker.upstream.conftest import KEY, Caller
 from tests.worker.upstream.loopback import GOOD, GOOD_ANSWER, Conversation, chat_request, http_answer, running
@@ -179,7 +179,7 @@ async def test_redirect_is_refused_with_its_status(caller: Caller) -> None:
         conversation.writer.write(http_answer(b"", status=307, headers="Location: /elsewhere\r\n"))
 
     async with running(redirect) as loopback:
-        with pytest.raises(RequestRefused) as caught:
+        with pytest.raises(CandidateUnfit) as caught:
             await caller.call(loopback.url)
         assert len(loopback.seen) == 1
     assert (caught.value.code, caught.value.status) == ("redirected", 307)

@@ -12,6 +12,7 @@ import pytest
 from shared.errors import CredentialRejected, RequestRefused, UpstreamError, UpstreamUnavailable
 from tests.worker.upstream.conftest import Caller
 from tests.worker.upstream.loopback import GOOD, GOOD_ANSWER, Conversation, chat_request, http_answer, running
+from worker.upstream.http import DOWN_WAIT_S
 
 MEBIBYTE = 1 << 20
 
@@ -76,6 +77,7 @@ async def test_refused_connection_is_not_billed(caller: Caller) -> None:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
     error = await failure(caller, url)
     assert (error.code, error.maybe_billed) == ("connect_failed", False)
+    assert (error.scope, error.wait_range_s) == ("provider", DOWN_WAIT_S)
     assert url in str(error)
 
 
@@ -103,7 +105,7 @@ async def test_unanswered_connect_times_out(caller: Caller) -> None:
             client.connect_ex(full.getsockname())
         url = f"http://127.0.0.1:{full.getsockname()[1]}"
         error = await failure(caller, url, connect_timeout_s=0.2)
-    assert (error.code, error.maybe_billed) == ("connect_timeout", False)
+    assert (error.code, error.maybe_billed, error.scope) == ("connect_timeout", False, "provider")
 
 
 async def test_total_timeout_before_sending_is_free(caller: Caller) -> None:
@@ -132,7 +134,16 @@ async def test_hanging_server_hits_total_timeout(caller: Caller) -> None:
     async with running(raw(b"", "keep")) as loopback:  # type: ignore[arg-type]
         error = await failure(caller, loopback.url, timeout_s=0.1)
         await asyncio.wait_for(loopback.hung_up.wait(), 5)
-    assert (error.code, error.maybe_billed) == ("total_timeout", True)
+    assert (error.code, error.maybe_billed, error.scope) == ("total_timeout", True, "job")
+
+
+async def test_whole_timeout_without_an_answer_blames_the_model(caller: Caller) -> None:
+    """A job that brought all the time the provider is given did not run out of its own."""
+    async with running(raw(b"", "keep")) as loopback:  # type: ignore[arg-type]
+        upstream = caller.open(loopback.url, timeout_s=0.1)
+        with pytest.raises(UpstreamUnavailable) as caught:
+            await upstream.call(chat_request(), "m", headers={}, timeout_s=0.1)
+    assert (caught.value.code, caught.value.scope) == ("total_timeout", "model")
 
 
 async def test_trickling_server_hits_total_timeout(caller: Caller) -> None:

@@ -2,9 +2,11 @@
 -- Vocabulary: member = "<job id>:<token>", the name of one grant, in chatq:leases (score: lease end, ms)
 -- and in rq:wip:<queue> (score +inf, so that no RQ tool's clock ever takes it for abandoned).
 local LEASES, EVENTS, TOTALS, WAKE = 'chatq:leases', 'chatq:events', 'chatq:totals', 'chatq:wake'
+local DEADLINES = 'chatq:deadlines'
 
 local function job_key(id) return 'rq:job:' .. id end
 local function list_key(queue) return 'rq:queue:' .. queue end
+local function provider_of(queue) return string.match(queue, '^(.*)%.') or queue end
 
 -- Redis's clock: Unix milliseconds, and the same instant as RQ writes dates. Nobody else's clock counts.
 local TIME = redis.call('TIME')
@@ -27,6 +29,19 @@ local function iso_now()
     math.floor(rest / 3600), math.floor(rest % 3600 / 60), rest % 60, tonumber(TIME[2]))
 end
 local NOW_ISO = iso_now()
+
+-- Unix ms of such a date; nil if it is none.
+local function unix_ms(iso)
+  local y, mo, d, h, mi, s = string.match(iso or '', '^(%d%d%d%d)-(%d%d)-(%d%d)T(%d%d):(%d%d):([%d.]+)')
+  if not y then return nil end
+  y, mo = tonumber(y), tonumber(mo)
+  if mo <= 2 then y = y - 1 end
+  local era = math.floor(y / 400)
+  local yoe = y - era * 400
+  local doy = math.floor((153 * (mo > 2 and mo - 3 or mo + 9) + 2) / 5) + d - 1
+  local days = era * 146097 + yoe * 365 + math.floor(yoe / 4) - math.floor(yoe / 100) + doy - 719468
+  return ((days * 24 + h) * 60 + mi) * 60000 + s * 1000
+end
 
 -- Redis does not roll a script back: one job's broken data (a key of another type) must not keep the work of its
 -- neighbours from being finished. Returns what f returned, or 'broken'.
@@ -88,9 +103,6 @@ end
 
 local totals = {}
 local function count(what) totals[what] = (totals[what] or 0) + 1 end
-local function add_totals()
-  for what, n in pairs(totals) do redis.call('HINCRBY', TOTALS, what, n) end
-end
 
 -- One terminal outcome: RQ status, RQ registry, chatq's word for the state.
 local OUTCOMES = {
@@ -110,27 +122,105 @@ local function ttl_of(value)
   return ttl >= 1 and ttl or 86400
 end
 
+-- What the scripts need to know of a job; nil when there is no hash.
+local JOB_FIELDS = {'status', 'cq_token', 'origin', 'cq_notify', 'result_ttl', 'failure_ttl', 'worker_name', 'cq_deadline', 'cq_cost',
+  'cq_attempts', 'cq_max', 'cq_limited', 'cq_drained', 'cq_abandoned', 'cq_hops', 'cq_route', 'cq_state'}
+local function read_job(id)
+  local f = redis.call('HMGET', job_key(id), unpack(JOB_FIELDS))
+  if not f[1] then return nil end
+  return {id = id, status = f[1], token = f[2], origin = f[3] or '', notify = f[4], result_ttl = f[5], failure_ttl = f[6], worker = f[7],
+    deadline = tonumber(f[8]), cost = f[9], attempts = tonumber(f[10]) or 0, max = tonumber(f[11]), limited = tonumber(f[12]) or 0,
+    drained = tonumber(f[13]) or 0, abandoned = tonumber(f[14]) or 0, hops = f[15], route = f[16], state = f[17]}
+end
+
+-- Of a job that ran, the part that is needed to end it: this is read for every answer.
+local ENDING_FIELDS = {'status', 'cq_token', 'origin', 'cq_notify', 'result_ttl', 'failure_ttl', 'cq_deadline', 'cq_cost'}
+local function read_ending(id)
+  local f = redis.call('HMGET', job_key(id), unpack(ENDING_FIELDS))
+  if not f[1] then return nil end
+  return {id = id, status = f[1], token = f[2], origin = f[3] or '', notify = f[4], result_ttl = f[5], failure_ttl = f[6],
+    deadline = tonumber(f[7]), cost = f[8]}
+end
+
+-- What a job asks of limits, read from cq_cost once: prompt tokens (estimated), output tokens asked for (0 = not said), bytes of
+-- payload, and whose limits it draws on: "<client>\n<model>". A job of plain RQ says nothing.
+local function read_cost(job)
+  if not job.who then
+    local prompt, output, bytes, who = string.match(job.cost or '', '^(%d+) (%d+) (%d+) ([^\n]*\n.*)$')
+    job.prompt, job.output, job.bytes, job.who = tonumber(prompt) or 0, tonumber(output) or 0, tonumber(bytes) or 0, who or '\n'
+  end
+  return job
+end
+
+-- Payload bytes of unfinished jobs, a queue; for the bounds on new work.
+local payload = {}
+local function add_payload(queue, bytes) payload[queue] = (payload[queue] or 0) + bytes end
+
+-- Counters of this minute, for rates and dashboards.
+local minute = {}
+local function tally(field, n) minute[field] = (minute[field] or 0) + n end
+
+local ended_by_queue = {}
+
 -- Ends a job. The caller has checked that it may, and has removed the lease and wip entry of this grant.
--- job: {status=, origin=, notify=, result_ttl=, failure_ttl=}; field, value: what to store (or field = nil).
-local function finish(id, job, kind, field, value)
-  local key, outcome = job_key(id), OUTCOMES[kind]
+-- job: from read_job; field, value: what to store (or field = nil).
+local function finish(job, kind, field, value)
+  local key, outcome = job_key(job.id), OUTCOMES[kind]
   local ttl = ttl_of(job[outcome[3]])
   local state = kind == 'stopped' and 'cancelled' or kind
-  if job.status == 'scheduled' then redis.call('ZREM', 'rq:scheduled:' .. job.origin, id) end
+  if job.status == 'scheduled' then redis.call('ZREM', 'rq:scheduled:' .. job.origin, job.id) end
+  if job.deadline then redis.call('ZREM', DEADLINES, job.id) end
   redis.call('HSET', key, 'status', outcome[1], 'cq_state', state, 'ended_at', NOW_ISO, field or 'cq_state', value or state)
   redis.call('EXPIRE', key, ttl)
-  redis.call('ZADD', outcome[2] .. job.origin, NOW_S + ttl, id)
-  count(state)
+  redis.call('ZADD', outcome[2] .. job.origin, NOW_S + ttl, job.id)
+  add_payload(job.origin, -read_cost(job).bytes)
+  local ended = ended_by_queue[job.origin]
+  if not ended then
+    ended = {}
+    ended_by_queue[job.origin] = ended
+  end
+  ended[state] = (ended[state] or 0) + 1
   if job.notify then
     for channel in string.gmatch(job.notify, '%S+') do
       local ids = to_notify[channel]
-      if ids then ids[#ids + 1] = id else to_notify[channel] = {id} end
+      if ids then ids[#ids + 1] = job.id else to_notify[channel] = {job.id} end
     end
   end
+end
+
+-- Remembers what became of a call that did not end its job well, newest last; the last call of a good end is in the result.
+local MAX_TRIES_BYTES = 32768
+local function remember_try(id, json)
+  if json == '' then return end
+  local tries = redis.call('HGET', job_key(id), 'cq_tries')
+  tries = tries and tries .. '\n' .. json or json
+  if #tries > MAX_TRIES_BYTES then tries = string.match(tries, '\n(.*)', #tries - MAX_TRIES_BYTES) or json end
+  redis.call('HSET', job_key(id), 'cq_tries', tries)
 end
 
 -- The full mirror's leftovers of one grant (rq-internals §7); written by claim when the mirror is full.
 local function drop_execution(id, token)
   redis.call('DEL', 'rq:execution:' .. id .. ':' .. token)
   redis.call('ZREM', 'rq:executions:' .. id, token)
+end
+
+-- Writes what was gathered: messages to waiters, counters. The last line of every script that ends or moves jobs.
+local MINUTE_TTL_S = 3 * 3600
+local function commit()
+  notify()
+  for queue, states in pairs(ended_by_queue) do
+    for state, n in pairs(states) do
+      totals[state] = (totals[state] or 0) + n
+      tally('ended ' .. queue .. ' ' .. state, n)
+    end
+  end
+  for what, n in pairs(totals) do redis.call('HINCRBY', TOTALS, what, n) end
+  for queue, bytes in pairs(payload) do
+    if bytes ~= 0 and redis.call('HINCRBY', 'chatq:payload', queue, bytes) <= 0 then redis.call('HDEL', 'chatq:payload', queue) end
+  end
+  if next(minute) then
+    local key = 'chatq:minute:' .. math.floor(NOW_S / 60)
+    for field, n in pairs(minute) do redis.call('HINCRBY', key, field, n) end
+    redis.call('EXPIRE', key, MINUTE_TTL_S)
+  end
 end

@@ -1,0 +1,67 @@
+-- Bounds on what may wait in a lane (needs ledger for the rate it drains at).
+local bounds, fullness, refusals = {}, {}, {}
+local function add_bound(lane, jobs, bytes, age_ms)
+  bounds[lane] = {jobs = tonumber(jobs), bytes = tonumber(bytes), age_ms = tonumber(age_ms)}
+end
+
+local function waiting_in(queue)
+  return redis.call('LLEN', list_key(queue)) + tonumber(redis.call('GET', 'chatq:aside:' .. queue) or 0)
+    + redis.call('ZCARD', 'rq:scheduled:' .. queue)
+end
+
+-- Age of the job that waits at the head: of RQ's list, or of the lot that is served next or held back longest.
+local function oldest_age_ms(queue)
+  local heads = {redis.call('LINDEX', list_key(queue), 0)}
+  local client = redis.call('ZRANGE', 'chatq:fair:' .. queue, 0, 0)[1]
+  local label = client and redis.call('ZRANGE', 'chatq:ready:' .. queue .. ':' .. client, 0, 0)[1]
+  if label then heads[#heads + 1] = redis.call('LINDEX', 'chatq:lot:' .. queue .. ':' .. client .. '\n' .. label, 0) end
+  for _, lot in ipairs(redis.call('ZRANGE', 'chatq:later:' .. queue, 0, 19)) do
+    heads[#heads + 1] = redis.call('LINDEX', 'chatq:lot:' .. queue .. ':' .. lot, 0)
+  end
+  local oldest = 0
+  for _, id in pairs(heads) do
+    local created = id and unix_ms(redis.call('HGET', job_key(id), 'created_at'))
+    if created then oldest = math.max(oldest, NOW_MS - created) end
+  end
+  return oldest
+end
+
+-- Jobs that a queue ended per second, over this minute and the last.
+local function drained_per_s(queue)
+  local this_minute, n = math.floor(NOW_S / 60), 0
+  for _, state in ipairs({'completed', 'failed'}) do
+    for m = this_minute - 1, this_minute do
+      n = n + tonumber(redis.call('HGET', 'chatq:minute:' .. m, 'ended ' .. queue .. ' ' .. state) or 0)
+    end
+  end
+  return n / (60 + NOW_S % 60)
+end
+
+local function refuse(queue, bound, there, excess)
+  local per_s = drained_per_s(queue)
+  local wait = per_s > 0 and math.ceil(excess * 1000 / per_s) or -1
+  for _, word in ipairs({queue, bound, there, wait}) do refusals[#refusals + 1] = word end
+  fullness[queue].refused = true
+end
+
+-- Whether a queue takes no further job of so many bytes, `pushed` of this call counted.
+local function is_full(queue, pushed, bytes)
+  local bound = bounds[string.match(queue, '[^.]*$')]
+  if not bound or bound.jobs + bound.bytes + bound.age_ms == 0 then return false end
+  local f = fullness[queue]
+  if not f then
+    f = {jobs = waiting_in(queue), bytes = tonumber(redis.call('HGET', 'chatq:payload', queue) or 0),
+      age_ms = bound.age_ms > 0 and oldest_age_ms(queue) or 0}
+    fullness[queue] = f
+  end
+  if f.refused then return true end
+  local queued = f.bytes + (payload[queue] or 0)
+  if bound.jobs > 0 and f.jobs + pushed >= bound.jobs then
+    refuse(queue, 'jobs', f.jobs + pushed, 1)
+  elseif bound.bytes > 0 and queued + bytes > bound.bytes then
+    refuse(queue, 'bytes', queued, math.max(1, (queued + bytes - bound.bytes) * f.jobs / math.max(1, queued)))
+  elseif bound.age_ms > 0 and f.age_ms > bound.age_ms then
+    refuse(queue, 'age', f.age_ms, math.max(1, f.jobs * (1 - bound.age_ms / f.age_ms)))
+  end
+  return f.refused or false
+end

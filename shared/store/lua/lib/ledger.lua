@@ -1,0 +1,401 @@
+-- The ledger: what may be sent now, counted over the whole fleet.
+-- A scope is one thing that limits are counted for: account:<a>, model:<a>/<m>, client:<c>, provider:<p>. Its limits stand in the
+-- hash chatq:limits (JSON {file = …, set = …}: what the operator decided), its state in chatq:scope:<scope> (JSON), and the
+-- grants that hold a slot in it in the set chatq:slots:<scope>. A script loads a scope once and writes it back once.
+--
+-- Requests and tokens are GCRA: `…_at` is the time at which all that was granted is paid off. With a slice of S ms the rate is
+-- limit / (60 s + S) and the burst S worth of it, so that no window of 60 s ever holds more than the limit. A call is let through
+-- once its cost, or half a slice if it costs more, is available: the other half absorbs claims that come late.
+-- Times in the state are ms since EPOCH (2025-01-01): short enough for JSON's 14 digits to keep microseconds.
+local LIMITS, EPOCH = 'chatq:limits', 1735689600000
+local NOW = TIME[1] * 1000 + TIME[2] / 1000 - EPOCH
+local STATE_TTL_S = 7 * 86400
+local LONGEST_DEBT_MS = 180000 -- more is a clock that jumped back
+local FIRST_CONCURRENCY, MOST_CONCURRENCY = 20, 100000 -- Inspect AI starts at 20
+local CUT, QUIET_MS, GROW = 0.8, 15000, 0.05 -- ×0.8 once an episode, 15 s without growth, then +5 % a round (reliability §5)
+local LEAST_FACTOR, RECOVER_PER_MS = 0.05, 0.05 / 10000 -- a rate that was cut grows back by 5 points in 10 s
+local SERVED_MS = 2000
+local OUTPUT_GUESS, OUTPUT_STEP = 256, 0.05 -- tokens; share of a new size in the running mean
+
+local function decoded(json)
+  local ok, value = pcall(cjson.decode, json)
+  return ok and type(value) == 'table' and value or {}
+end
+
+-- Only numbers and our two texts are taken from a state: anybody can write to Redis.
+local TEXTS = {breaker = true, opened_why = true}
+local function state_of(name)
+  local json = redis.call('GET', 'chatq:scope:' .. name)
+  local state = {}
+  for field, value in pairs(json and decoded(json) or state) do
+    if type(value) == 'number' and value == value and math.abs(value) < 1e15 or TEXTS[field] then state[field] = value end
+  end
+  return state
+end
+
+local LIMIT_NAMES = {'rpm', 'tpm', 'concurrency', 'slice_ms', 'weight'}
+local function limits_of(name)
+  local json = redis.call('HGET', LIMITS, name)
+  if not json then return {} end
+  local config, limits = decoded(json), {}
+  for _, name in ipairs({'file', 'set'}) do
+    local layer = type(config[name]) == 'table' and config[name] or {}
+    for _, field in ipairs(LIMIT_NAMES) do limits[field] = tonumber(layer[field]) or limits[field] end
+    limits.charge = layer.charge or limits.charge
+  end
+  for _, field in ipairs(LIMIT_NAMES) do
+    if limits[field] and limits[field] <= 0 then limits[field] = nil end
+  end
+  return limits
+end
+
+-- The fleet's policy for breakers and failover, beside the limits.
+local policy
+local function get_policy()
+  if not policy then
+    local given = decoded(redis.call('HGET', LIMITS, 'policy') or '{}')
+    policy = {}
+    for field, default in pairs({failure_ratio = 0.5, min_calls = 20, window_ms = 10000, open_ms = 15000, max_open_ms = 300000,
+      credential_open_ms = 300000, probes = 3, failover_after_ms = 5000}) do
+      policy[field] = tonumber(given[field]) or default
+    end
+  end
+  return policy
+end
+
+local function least(a, b)
+  if a and b then return math.min(a, b) end
+  return a or b
+end
+
+-- What a request and a token cost now, in ms of allowance; nil without a limit.
+local function price(s)
+  local l, st = s.limits, s.state
+  s.slice = l.slice_ms or 500
+  local rpm, tpm = least(l.rpm, st.stated_rpm), least(l.tpm, st.stated_tpm)
+  local factor = st.factor or 1
+  s.ms_per_request = rpm and (60000 + s.slice) / (rpm * factor)
+  s.ms_per_token = tpm and (60000 + s.slice) / (tpm * factor)
+end
+
+local scopes = {}
+local function scope(name)
+  local s = scopes[name]
+  if not s then
+    s = {name = name, limits = limits_of(name), state = state_of(name), granted = {}}
+    price(s)
+    scopes[name] = s
+  end
+  return s
+end
+
+-- What a provider's calls draw on: {provider, account} scopes; and with whose ("<client>\n<model>") also the model's and the
+-- client's. One table a provider and whose, with room for what is gathered about its calls (results.lua).
+local drawn_on = {}
+local function provider_scopes(provider)
+  local d = drawn_on[provider]
+  if not d then
+    local account = redis.call('HGET', 'chatq:accounts', provider) or provider
+    d = {provider = scope('provider:' .. provider), account = scope('account:' .. account), name = account, by_who = {}}
+    d.account.adapts = true
+    drawn_on[provider] = d
+  end
+  return d
+end
+
+local function call_scopes(provider, who)
+  local of_provider = provider_scopes(provider)
+  local d = of_provider.by_who[who]
+  if not d then
+    local client, model = string.match(who, '^([^\n]*)\n(.*)$')
+    d = {provider = of_provider.provider, account = of_provider.account, model = scope('model:' .. of_provider.name .. '/' .. model),
+      client = scope('client:' .. client), client_name = client, model_name = model}
+    d.limited = {d.account, d.model, d.client}
+    of_provider.by_who[who] = d
+  end
+  return d
+end
+
+-- The scopes of a waiting or running job.
+local function scopes_of(job) return call_scopes(provider_of(job.origin), read_cost(job).who) end
+
+-- Tokens to reserve for a call, by the account's rule for what a provider counts on arrival.
+local function estimate(account, model, prompt, output)
+  local st = model.state
+  prompt = prompt * (st.prompt_ratio or 1)
+  local usual = st.output_mean and st.output_mean + (st.output_dev or 0) or OUTPUT_GUESS
+  local charge = account.limits.charge
+  local tokens
+  if charge == 'max(prompt,max)' then
+    tokens = math.max(prompt, output > 0 and output or usual)
+  elseif charge == 'prompt_then_output' then
+    tokens = prompt + (output > 0 and math.min(output, usual) or usual)
+  else
+    tokens = prompt + (output > 0 and output or usual)
+  end
+  -- More than a minute's allowance is never booked at once: what is over is settled as debt.
+  local most = math.min(60000 / (account.ms_per_token or 0.000001), 60000 / (model.ms_per_token or 0.000001))
+  return math.ceil(math.max(1, math.min(tokens, most)))
+end
+
+-- What the call really drew, by the same rule.
+local function drawn(account, prompt, output)
+  if account.limits.charge == 'max(prompt,max)' then return math.max(prompt, output) end
+  return prompt + output
+end
+
+-- Slots ---------------------------------------------------------------------------------------------------------
+
+local function slots_key(s) return 'chatq:slots:' .. s.name end
+
+local function used(s)
+  if not s.used then s.used = redis.call('SCARD', slots_key(s)) end
+  return s.used
+end
+
+local function has_limits(s)
+  return s.limits.rpm or s.limits.tpm or s.limits.concurrency
+end
+
+-- Calls at the same time; nil = any number. An account of which nothing is known finds out by itself.
+local function concurrency_of(s)
+  local most = least(s.limits.concurrency, s.state.stated_concurrency)
+  if s.state.adaptive then
+    most = least(most, math.max(1, math.floor(s.state.adaptive)))
+  elseif s.adapts and not has_limits(s) then
+    most = least(most, FIRST_CONCURRENCY)
+  end
+  return most
+end
+
+-- When a call may go ---------------------------------------------------------------------------------------------
+
+local function wait_ms(paid_off_at, cost_ms, slice)
+  local ahead = math.max(0, (paid_off_at or 0) - NOW)
+  if ahead > LONGEST_DEBT_MS then ahead = 0 end
+  return math.min(cost_ms, slice / 2) - (slice - ahead)
+end
+
+-- Why this scope holds back a call of so many tokens: {until, reason}, or nil. Reason `concurrency` has no time: a slot must free.
+-- `most` = slots that a breaker allows, or nil.
+local function held_back(s, tokens, most)
+  local st = s.state
+  if (st.closed_until or 0) > NOW then return st.closed_until, 'cooldown' end
+  most = least(concurrency_of(s), most)
+  if most and used(s) >= most then return NOW + 1000, 'concurrency' end
+  local wait = -1
+  if s.ms_per_request then wait = wait_ms(st.requests_at, s.ms_per_request, s.slice) end
+  if s.ms_per_token then wait = math.max(wait, wait_ms(st.tokens_at, tokens * s.ms_per_token, s.slice)) end
+  if wait > 0 then return NOW + wait, 'rate' end
+  return nil
+end
+
+local function paid_off(at)
+  at = at or 0
+  if at < NOW or at > NOW + LONGEST_DEBT_MS then return NOW end
+  return at
+end
+
+-- Books a granted call: a slot, a request, its tokens.
+local function reserve(s, member, tokens)
+  s.granted[#s.granted + 1] = member
+  s.used = used(s) + 1
+  local st = s.state
+  if s.ms_per_request then
+    st.requests_at = paid_off(st.requests_at) + s.ms_per_request
+    s.dirty = true
+  end
+  if s.ms_per_token then
+    st.tokens_at = paid_off(st.tokens_at) + tokens * s.ms_per_token
+    s.dirty = true
+  end
+end
+
+-- Corrects reservations by what was really drawn, in tokens more (or less); what is over becomes debt.
+local function settle_tokens(s, more)
+  if s.ms_per_token and more ~= 0 then
+    s.state.tokens_at = math.max(paid_off(s.state.tokens_at) + more * s.ms_per_token, NOW)
+    s.dirty = true
+  end
+end
+
+-- Frees the slots of grants whose leases the caller removed; gathered, and done by commit_slots().
+local function free_slots(job, member)
+  local d = scopes_of(job)
+  for _, s in ipairs({d.account, d.model, d.client, d.provider}) do
+    if used(s) > 0 then
+      s.leaving = s.leaving or {}
+      s.leaving[#s.leaving + 1] = member
+    end
+  end
+end
+
+local function commit_slots()
+  for _, s in pairs(scopes) do
+    if s.leaving then
+      local n = 0
+      for i = 1, #s.leaving, 1000 do n = n + redis.call('SREM', slots_key(s), unpack(s.leaving, i, math.min(i + 999, #s.leaving))) end
+      s.used, s.freed, s.leaving = s.used - n, n > 0, nil
+    end
+  end
+end
+
+-- Learning from answers ------------------------------------------------------------------------------------------
+
+-- Counts answers for the rate that is really served; windows of SERVED_MS, the one before kept.
+local function add_served(s, n)
+  local st = s.state
+  local age = NOW - (st.served_since or 0)
+  if age >= SERVED_MS or age < 0 then
+    st.served_before = age < 2 * SERVED_MS and st.served or 0
+    st.served, st.served_since = 0, NOW
+  end
+  st.served = (st.served or 0) + n
+  s.dirty = true
+end
+
+-- Answers per second over the last 2 to 4 s; nil if there were none.
+local function served_per_s(s)
+  local st = s.state
+  local age = NOW - (st.served_since or 0)
+  if not st.served or age >= 2 * SERVED_MS then return nil end
+  local n = st.served + (st.served_before or 0)
+  return n > 0 and n * 1000 / (age + (st.served_before and st.served_before > 0 and SERVED_MS or 0) + 1) or nil
+end
+
+-- n good answers of calls sent after the last cut: the way up. `busy` = slots used before they were freed.
+local function grow(s, n, busy)
+  local st = s.state
+  if NOW < (st.quiet_until or 0) then return end
+  local limit = st.adaptive or (s.adapts and not has_limits(s) and FIRST_CONCURRENCY)
+  if limit and busy >= 0.75 * limit and limit < MOST_CONCURRENCY then
+    st.adaptive = limit + n * (st.gentle and GROW or 1)
+    s.dirty = true
+  end
+  if st.factor then
+    st.factor = st.factor + RECOVER_PER_MS * math.min(10000, math.max(0, NOW - (st.grown_at or NOW)))
+    st.grown_at = NOW
+    if st.factor >= 1 then st.factor, st.grown_at = nil, nil end
+    s.dirty = true
+  end
+end
+
+local function cut_rate(s)
+  local st = s.state
+  local factor = (st.factor or 1) * CUT
+  -- In a storm the provider lets through just its limit: what was served tells it, if we were pressing at all.
+  local rate, rpm = served_per_s(s), s.ms_per_request and 60000 / s.ms_per_request
+  local pressing = paid_off(st.requests_at) - NOW > s.slice / 4 or paid_off(st.tokens_at) - NOW > s.slice / 4
+  if rate and rpm and pressing and st.served + (st.served_before or 0) >= 10 then
+    factor = math.min(factor, math.max(0.25 * (st.factor or 1), 0.95 * rate * 60 / rpm * (st.factor or 1)))
+  end
+  st.factor, st.grown_at = math.max(LEAST_FACTOR, factor), NOW
+end
+
+local function cut_concurrency(s)
+  local st = s.state
+  local limit = st.adaptive or concurrency_of(s) or math.huge
+  st.adaptive, st.gentle = math.max(1, CUT * math.min(limit, math.max(1, used(s)))), 1
+end
+
+-- The provider asked to wait: closes the scope for everybody. Calls that were sent before the closure only prolong it; the first one
+-- sent after it is a new episode: it cuts once, and doubles a wait that proved too short.
+-- asked: {wait_ms (-1 = not stated), own_ms, own_max_ms, dimension, limit, sent_at (ms since EPOCH)}. Returns the time it closes until.
+local function cool(s, asked)
+  local st = s.state
+  local new_episode = asked.sent_at >= (st.closed_at or 0)
+  local strikes = math.min(16, (st.strikes or 0) + (new_episode and 1 or 0))
+  local wait = asked.wait_ms
+  if wait < 0 then
+    wait = math.min(asked.own_max_ms, asked.own_ms * 2 ^ math.max(0, strikes - 1))
+  elseif strikes > 1 then
+    wait = math.max(wait, math.min(60000, math.max(wait, 100) * 2 ^ (strikes - 1)))
+  end
+  st.closed_until = math.max(st.closed_until or 0, NOW + wait)
+  if new_episode then
+    st.strikes, st.closed_at, st.quiet_until = strikes, NOW, math.max(NOW + wait, NOW + QUIET_MS)
+    local known = {requests = s.limits.rpm, tokens = s.limits.tpm, concurrency = s.limits.concurrency}
+    local stated = {requests = 'stated_rpm', tokens = 'stated_tpm', concurrency = 'stated_concurrency'}
+    local limit, dimension = asked.limit, asked.dimension
+    if limit and limit > 0 and dimension and stated[dimension] and limit < (known[dimension] or math.huge) then
+      st[stated[dimension]] = limit
+    elseif dimension ~= 'concurrency' and (s.ms_per_request or s.ms_per_token) then
+      cut_rate(s)
+    else
+      cut_concurrency(s)
+    end
+    price(s)
+  end
+  s.dirty = true
+  return st.closed_until
+end
+
+-- A good answer to a call that was sent after the last closure.
+local function forgive(s)
+  if (s.state.strikes or 0) > 0 then
+    s.state.strikes = 0
+    s.dirty = true
+  end
+end
+
+-- What an answer's headers say of the limits: believed as far as they are lower than ours.
+-- stated: limit and remaining requests, limit and remaining tokens; nil where not said.
+local function correct(s, limit_requests, remaining_requests, limit_tokens, remaining_tokens)
+  local st = s.state
+  local function lower(field, known, limit)
+    local value = limit and limit > 0 and (not known or limit < known) and limit or nil
+    if limit and st[field] ~= value then
+      st[field] = value
+      s.dirty = true
+    end
+  end
+  lower('stated_rpm', s.limits.rpm, limit_requests)
+  lower('stated_tpm', s.limits.tpm, limit_tokens)
+  price(s)
+  local function no_more_than(field, ms_each, remaining)
+    if not (ms_each and remaining) then return end
+    local at = NOW + s.slice - remaining * ms_each
+    if at > (st[field] or 0) then
+      st[field] = at
+      s.dirty = true
+    end
+  end
+  no_more_than('requests_at', s.ms_per_request, remaining_requests)
+  no_more_than('tokens_at', s.ms_per_token, remaining_tokens)
+end
+
+-- Which of its scopes a limit belongs to that an answer blames on the model: where the operator stated limits, else the model.
+local function limited_scope(blamed, account, model)
+  if blamed == 'account' or blamed == 'model' and has_limits(account) and not has_limits(model) then return account end
+  return model
+end
+
+-- Learns how long a model's answers are, and how its tokens compare with our estimates of prompts; from sums over n answers.
+local function learn_sizes(model, n, output, squares, prompt, estimated)
+  local st = model.state
+  local known = math.min(1 / OUTPUT_STEP, (st.outputs or 0) + n)
+  local step = math.min(1, math.max(OUTPUT_STEP, n / known))
+  local function follow(field, value) st[field] = (st[field] or value) + step * (value - (st[field] or value)) end
+  follow('output_mean', output / n)
+  follow('output_square', squares / n)
+  st.outputs, st.output_dev = known, math.sqrt(math.max(0, st.output_square - st.output_mean ^ 2))
+  if estimated > 0 and prompt > 0 then follow('prompt_ratio', math.max(0.1, math.min(10, prompt / estimated))) end
+  model.dirty = true
+end
+
+-- Writes back all scopes that changed.
+local function save_scopes()
+  local slotted = {}
+  for name, s in pairs(scopes) do
+    if #s.granted > 0 then
+      slotted[#slotted + 1] = name
+      call_many('SADD', slots_key(s), s.granted)
+      redis.call('EXPIRE', slots_key(s), STATE_TTL_S)
+    end
+    if s.dirty then
+      local ok, json = pcall(cjson.encode, s.state) -- fails on infinity, which only a broken state brings
+      redis.call('SET', 'chatq:scope:' .. name, ok and json or '{}', 'EX', STATE_TTL_S)
+    end
+  end
+  if #slotted > 0 then redis.call('SADD', 'chatq:slotted', unpack(slotted)) end
+end

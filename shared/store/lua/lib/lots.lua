@@ -1,0 +1,163 @@
+-- The order in which a queue's jobs are granted (needs ledger.lua).
+-- Jobs wait in RQ's list in order of arrival. Where that order would be wrong - another client's jobs far behind, a model at its
+-- limit in front - the claim sorts them into lots, one list per client and model. Ready lots are served by start-time fair
+-- queueing on tokens: the client with the smallest pass is next, its pass moves on by tokens / weight, and who was idle starts at
+-- the present. Within a client its models share in the same way. A lot that is held back stands in chatq:later until its time.
+-- A lot's label is its model, with '>' in front for jobs that may still move on to another candidate: they are looked at apart.
+local function fair_key(queue) return 'chatq:fair:' .. queue end
+local function later_key(queue) return 'chatq:later:' .. queue end
+local function pass_key(queue) return 'chatq:pass:' .. queue end
+local function ready_key(queue, client) return 'chatq:ready:' .. queue .. ':' .. client end
+local function lot_key(queue, client, label) return 'chatq:lot:' .. queue .. ':' .. client .. '\n' .. label end
+local PASS_TTL_S = 3600
+
+-- Jobs standing in lots, a queue; written back by commit_lots().
+local aside = {}
+local function add_aside(queue, n) aside[queue] = (aside[queue] or 0) + n end
+
+local function has_lots(queue)
+  return redis.call('EXISTS', fair_key(queue), later_key(queue)) > 0
+end
+
+-- Whether a job may still move on to another candidate: it has some, and has not been to all.
+local function can_move(job)
+  return job.route and not (job.hops and string.sub(job.hops, -1) == '!')
+end
+
+local function label_of(job, model) return can_move(job) and '>' .. model or model end
+
+local function make_ready(queue, client, label)
+  local pass = redis.call('ZSCORE', fair_key(queue), client)
+  if not pass then
+    local known = redis.call('HMGET', pass_key(queue), '', client)
+    pass = math.max(tonumber(known[1]) or 0, tonumber(known[2]) or 0)
+    redis.call('ZADD', fair_key(queue), pass, client)
+  end
+  local first = redis.call('ZRANGE', ready_key(queue, client), 0, 0, 'WITHSCORES')
+  redis.call('ZADD', ready_key(queue, client), 'NX', first[2] or 0, label)
+end
+
+-- Puts a job into its lot: RPUSH in order of arrival, LPUSH when it comes back.
+local lots_seen = {} -- ready, or held back until a time
+local function put_in_lot(command, queue, id, client, label)
+  local key = lot_key(queue, client, label)
+  redis.call(command, key, id)
+  add_aside(queue, 1)
+  if not lots_seen[key] then
+    lots_seen[key] = 'ready'
+    if not redis.call('ZSCORE', later_key(queue), client .. '\n' .. label) then make_ready(queue, client, label) end
+  end
+end
+
+-- Puts jobs back at the front, where they came from; wakes idle workers. Gathered, so that order and wake-ups are right.
+local returned = {}
+local function return_job(job)
+  local jobs = returned[job.origin]
+  if jobs then jobs[#jobs + 1] = job else returned[job.origin] = {job} end
+end
+
+local function return_all()
+  for queue, jobs in pairs(returned) do
+    if has_lots(queue) then
+      for i = #jobs, 1, -1 do
+        local d = scopes_of(jobs[i])
+        put_in_lot('LPUSH', queue, jobs[i].id, d.client_name, label_of(jobs[i], d.model_name))
+      end
+      redis.call('PUBLISH', WAKE, queue)
+    else
+      local ids = {}
+      for i = #jobs, 1, -1 do ids[#ids + 1] = jobs[i].id end
+      push_ids('LPUSH', {[queue] = ids})
+    end
+  end
+end
+
+-- Takes a lot out of the running until its time.
+local function hold_lot(queue, client, label, until_at)
+  local key = lot_key(queue, client, label)
+  if until_at and lots_seen[key] == until_at then return end
+  lots_seen[key] = until_at
+  local ready = ready_key(queue, client)
+  redis.call('ZREM', ready, label)
+  if redis.call('EXISTS', ready) == 0 then
+    local pass = redis.call('ZSCORE', fair_key(queue), client)
+    if pass then
+      redis.call('HSET', pass_key(queue), client, pass)
+      redis.call('EXPIRE', pass_key(queue), PASS_TTL_S)
+      redis.call('ZREM', fair_key(queue), client)
+    end
+  end
+  if until_at then redis.call('ZADD', later_key(queue), until_at, client .. '\n' .. label) end
+end
+
+local function release_lot(queue, lot)
+  lots_seen = {}
+  if redis.call('ZREM', later_key(queue), lot) == 0 then return end
+  local client, label = string.match(lot, '^([^\n]*)\n(.*)$')
+  if client and redis.call('EXISTS', lot_key(queue, client, label)) == 1 then make_ready(queue, client, label) end
+end
+
+-- Lots whose time has come are ready again.
+local function release_due(queue)
+  for _, lot in ipairs(redis.call('ZRANGEBYSCORE', later_key(queue), '-inf', NOW, 'LIMIT', 0, 100)) do release_lot(queue, lot) end
+end
+
+-- The lot to be served next: client, label; nil when none is ready.
+local function next_lot(queue)
+  while true do
+    local client = redis.call('ZRANGE', fair_key(queue), 0, 0)[1]
+    if not client then return nil end
+    local label = redis.call('ZRANGE', ready_key(queue, client), 0, 0)[1]
+    if label and redis.call('EXISTS', lot_key(queue, client, label)) == 1 then return client, label end
+    hold_lot(queue, client, label or '')
+  end
+end
+
+-- Books a grant from a lot: its client and its model move on.
+local function serve_lot(queue, client, label, tokens)
+  local weight = scope('client:' .. client).limits.weight or 1
+  local pass = redis.call('ZSCORE', fair_key(queue), client)
+  redis.call('HSET', pass_key(queue), '', pass)
+  redis.call('EXPIRE', pass_key(queue), PASS_TTL_S)
+  redis.call('ZINCRBY', fair_key(queue), tokens / weight, client)
+  redis.call('ZINCRBY', ready_key(queue, client), tokens, label)
+end
+
+-- The real tokens of a call are known: its client's pass follows, so that clients are equal in tokens and not in estimates.
+local function correct_share(queue, client, more)
+  if more == 0 or redis.call('EXISTS', fair_key(queue)) == 0 then return end
+  redis.call('ZADD', fair_key(queue), 'XX', 'INCR', more / (scope('client:' .. client).limits.weight or 1), client)
+end
+
+-- Waiting for a slot ----------------------------------------------------------------------------------------------
+-- Who found a scope without a free slot leaves word here: a lot, or a provider's name. Freeing a slot tells them.
+local function hungry_key(s) return 'chatq:hungry:' .. s.name end
+
+local function leave_word(s, who)
+  redis.call('SADD', hungry_key(s), who)
+  redis.call('EXPIRE', hungry_key(s), 60)
+end
+
+local function tell_hungry()
+  for _, s in pairs(scopes) do
+    if s.freed then
+      for _, who in ipairs(redis.call('SMEMBERS', hungry_key(s))) do
+        local queue, lot = string.match(who, '^([^\n]*)\n(.*)$')
+        if queue then release_lot(queue, lot) end
+        redis.call('PUBLISH', WAKE, queue or who .. '.default')
+      end
+      redis.call('DEL', hungry_key(s))
+    end
+  end
+end
+
+-- Writes back what the ledger and the lots gathered. The second-last line of every script that uses them.
+local function commit_lots()
+  return_all()
+  commit_slots()
+  tell_hungry()
+  for queue, n in pairs(aside) do
+    if n ~= 0 and redis.call('INCRBY', 'chatq:aside:' .. queue, n) <= 0 then redis.call('DEL', 'chatq:aside:' .. queue) end
+  end
+  save_scopes()
+end

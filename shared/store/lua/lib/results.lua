@@ -1,0 +1,101 @@
+-- What calls showed: tokens for the ledger, results for the breakers, waits for the scopes (needs ledger, breaker, lots).
+-- shown: "<reserved> <prompt> <output> <sent_at> <verdict> <observed>", and for a call that failed a newline and a JSON object. Numbers in tokens, -1 = not known; sent_at in Unix ms; '' = no call was made.
+--   verdict: good, bad (failures: counted by the breaker), limited, refused (says nothing about the upstream's health)
+--   observed: limit and remaining requests, limit and remaining tokens, comma-separated, '' where not said
+--   JSON: {scope (provider|account|model|job), kind (rate|quota|credentials|failure), wait_ms (-1 = not stated), own_ms, own_max_ms, dimension?, limit?}
+-- What is gathered about the calls of a provider and whose is counted once a script.
+local function add_bad(s, sent_at)
+  s.bad_results = (s.bad_results or 0) + 1
+  s.last_sent_at = math.max(s.last_sent_at or 0, sent_at)
+end
+
+-- Closes what an answer blames. Returns when it opens again; nil if nothing closed.
+local function blame(b, blamed, account, model, sent_at)
+  local wait = tonumber(b.wait_ms) or -1
+  if b.kind == 'rate' then
+    local s = b.scope == 'provider' and blamed or limited_scope(b.scope, account, model)
+    return cool(s, {wait_ms = wait, own_ms = tonumber(b.own_ms) or 1000, own_max_ms = tonumber(b.own_max_ms) or 60000,
+      dimension = b.dimension, limit = tonumber(b.limit), sent_at = sent_at})
+  elseif b.kind == 'quota' or b.kind == 'credentials' then
+    open_breaker(blamed, b.kind, wait >= 0 and wait or get_policy().credential_open_ms)
+    return blamed.state.open_until
+  end
+end
+
+-- Books what the call of a grant showed; its lease is just removed. Returns when the blamed scope opens again, or nil.
+local function settle_call(job, queue, shown)
+  if shown == '' then return nil end
+  local reserved, prompt, output, sent_at, verdict, rest = string.match(shown, '^(%S+) (%S+) (%S+) (%S+) (%a+) ?(.*)$')
+  reserved, prompt, output, sent_at = tonumber(reserved), tonumber(prompt), tonumber(output), tonumber(sent_at) - EPOCH
+  local d = call_scopes(provider_of(queue), read_cost(job).who)
+  if output >= 0 then
+    d.more = (d.more or 0) + drawn(d.account, math.max(prompt, 0), output) - reserved
+  elseif verdict == 'limited' or verdict == 'refused' then -- turned away at the door: no tokens were drawn
+    d.more = (d.more or 0) - reserved
+  end
+  d.queue = queue
+  if verdict == 'good' then
+    d.good, d.sent_at = (d.good or 0) + 1, math.max(d.sent_at or 0, sent_at)
+    if output >= 0 then
+      d.answers, d.output, d.squares = (d.answers or 0) + 1, (d.output or 0) + output, (d.squares or 0) + output * output
+      d.prompt, d.estimated = (d.prompt or 0) + math.max(prompt, 0), (d.estimated or 0) + job.prompt
+    end
+  end
+  if rest == '' then return nil end
+  local observed, json = string.match(rest, '^([^\n]*)\n?(.*)$')
+  if observed ~= '' then d.observed = observed end -- the latest of this script will do
+  if json == '' then return nil end
+  local b = decoded(json)
+  local blamed = b.scope == 'provider' and d.provider or b.scope == 'account' and d.account or d.model
+  if verdict == 'bad' then
+    add_bad(blamed, sent_at)
+    if blamed ~= d.account then add_bad(d.account, sent_at) end
+  elseif verdict == 'limited' then
+    tally('limited ' .. provider_of(queue), 1)
+  end
+  return blame(b, blamed, d.account, d.model, sent_at)
+end
+
+local function take_observed(d)
+  local l = {}
+  for word in string.gmatch(d.observed .. ',', '([^,]*),') do l[#l + 1] = tonumber(word) or false end
+  correct(limited_scope('model', d.account, d.model), l[1] or nil, l[2] or nil, l[3] or nil, l[4] or nil)
+end
+
+-- Counts results of a scope: health, the rate served, growth. An account's own breaker is for credentials and quota only.
+local function count_scope(s, good, bad, sent_at)
+  if not s.adapts then
+    count_results(s, good, bad, sent_at)
+  elseif s.state.breaker then
+    count_results(s, good, 0, sent_at)
+  end
+  if good == 0 then return end
+  if s.adapts or s.ms_per_request or s.ms_per_token then add_served(s, good) end
+  if sent_at >= (s.state.closed_at or 0) then
+    forgive(s)
+    if bad == 0 then grow(s, good, used(s)) end -- a failing upstream is not pressed harder, nor cut
+  end
+end
+
+-- Counts what was gathered. Before commit_lots(): it needs the slots as they were.
+local function commit_results()
+  local good, latest = {}, {}
+  for _, of_provider in pairs(drawn_on) do
+    for _, d in pairs(of_provider.by_who) do
+      if d.more then
+        for _, s in ipairs(d.limited) do settle_tokens(s, d.more) end
+        correct_share(d.queue, d.client_name, d.more)
+      end
+      if d.answers then learn_sizes(d.model, d.answers, d.output, d.squares, d.prompt, d.estimated) end
+      if d.observed then take_observed(d) end
+      for _, s in ipairs({d.provider, d.account, d.model}) do
+        good[s] = (good[s] or 0) + (d.good or 0)
+        latest[s] = math.max(latest[s] or 0, d.sent_at or 0)
+      end
+    end
+  end
+  for _, s in pairs(scopes) do
+    local bad = s.bad_results or 0
+    if (good[s] or 0) + bad > 0 then count_scope(s, good[s] or 0, bad, math.max(latest[s] or 0, s.last_sent_at or 0)) end
+  end
+end
