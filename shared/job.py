@@ -58,9 +58,7 @@ class JobError:
         return orjson.dumps(asdict(self))
 
 
-WORKER_LOST = JobError(
-    "worker_lost", "its worker died in the only attempt allowed; the call may be billed"
-)
+WORKER_LOST = JobError("worker_lost", "its worker died in the only attempt allowed; the call may be billed")
 POISON = JobError(
     "poison", "its workers died again and again while it ran, the last times with hardly a neighbour"
 )

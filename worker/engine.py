@@ -61,7 +61,7 @@ class Engine:
         self._poll_s = poll_s
         self._on_delay = on_delay
         self._slots: dict[str, Slot] = {}
-        self._load = dict.fromkeys(providers, Load())
+        self._load = {name: Load() for name in providers}
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._sleep_s = poll_s
@@ -185,8 +185,15 @@ class Engine:
         if self._is_giving_back:  # its claim was on the way
             slot.drop("drained")
         self._slots[grant.member] = slot
-        self._load[slot.provider] = _with(self._load[slot.provider], grant, 1)
+        self._book(slot, 1)
         slot.task = asyncio.create_task(self._run_job(slot))
+
+    def _book(self, slot: Slot, by: int) -> None:
+        """Count a slot in or out. A suspect that was abandoned in the quarantine before takes it whole."""
+        load, abandoned = self._load[slot.provider], slot.grant.abandoned
+        load.in_flight += by
+        if abandoned >= SUSPECT:
+            load.in_quarantine += by * (QUARANTINE_FULL if abandoned > SUSPECT else 1)
 
     async def _run_job(self, slot: Slot) -> None:
         settlement = await self._attempts.run(slot)
@@ -196,18 +203,10 @@ class Engine:
 
     def _settled(self, grant: Grant, code: str) -> None:
         slot = self._slots.pop(grant.member)
-        self._load[slot.provider] = _with(self._load[slot.provider], grant, -1)
+        self._book(slot, -1)
         self._room.set()
         if code not in ("ok", "same", "moved"):
             log.info("job %s: its outcome was %s", grant.job_id, code)
-
-
-def _with(load: Load, grant: Grant, by: int) -> Load:
-    """The load with this grant more or less. A suspect that was abandoned in quarantine takes it whole."""
-    if grant.abandoned < SUSPECT:
-        return load._replace(in_flight=load.in_flight + by)
-    places = QUARANTINE_FULL if grant.abandoned > SUSPECT else 1
-    return Load(load.in_flight + by, load.in_quarantine + by * places)
 
 
 async def _first(event: asyncio.Event, timeout_s: float) -> None:

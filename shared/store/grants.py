@@ -52,8 +52,7 @@ def parse_hops(text: str) -> Hops:
     return Hops(int(current), visited, int(attempts_before), text.endswith("!"))
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """One job, granted. Times are Unix seconds on Redis's clock; `data` and `info` are untrusted."""
 
     job_id: str
@@ -71,11 +70,11 @@ class Grant:
     claimed_at: float
     rate_limit_waits: int
     """How often a 429 has sent it back so far."""
-    reserved: int
+    reserved: int = 0
     """Tokens booked for the call."""
-    abandoned: int
+    abandoned: int = 0
     """How often its worker died while it ran; from the second on it goes through the quarantine."""
-    hops: Hops
+    hops: Hops = FIRST_HOP
     """The candidates it has been to."""
 
     @property
@@ -100,8 +99,9 @@ class Claimed:
     is_suspended: bool = False
 
 
-class Load(NamedTuple):
-    """What a worker has of one provider at the time of a claim."""
+@dataclass(slots=True)
+class Load:
+    """What a worker runs of one provider's jobs."""
 
     in_flight: int = 0
     in_quarantine: int = 0
@@ -111,8 +111,7 @@ class Load(NamedTuple):
 QUARANTINE_FULL = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a grant ended, on its way into the store.
 
     Attributes:
@@ -130,8 +129,7 @@ class Outcome:
     shown: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(NamedTuple):
     """A grant given back.
 
     Attributes:
@@ -200,7 +198,7 @@ class GrantStore:
         Raises:
             StoreUnavailable: No answer; send the same claim again.
         """
-        providers = [word for name, now in load.items() for word in (name, *now)]
+        providers = [word for name, now in load.items() for word in (name, now.in_flight, now.in_quarantine)]
         reply = await self._store.run(
             "claim_jobs", [*self._claim_head, nonce, want, *self._claim_tail, *providers]
         )

@@ -23,7 +23,7 @@ LEASES = "chatq:leases"
 """Sorted set: member `<job id>:<token>`, score lease end in Unix ms on Redis's clock. Empty at rest."""
 
 EVENTS = "chatq:events"
-"""Stream, capped: field `e` = one telemetry event as JSON. Never a prompt, an answer or a key."""
+"""Stream, capped: fields `attempt` and `outcome`, one or both, an event as JSON. Never a prompt, an answer or a key."""
 
 TOTALS = "chatq:totals"
 """Hash of counters since the store was created: accepted, completed, failed, rescued, stale …"""

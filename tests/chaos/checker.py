@@ -58,8 +58,8 @@ def _all_completed(jobs: Mapping[str, dict[str, str]]) -> None:
 
 def _one_outcome_each(accepted: Iterable[str], snapshot: redis.Redis) -> None:
     """I4, I17: one terminal event an id."""
-    events = [json.loads(fields["e"]) for _, fields in snapshot.xrange("chatq:events")]
-    outcomes = Counter(event["job"] for event in events if event["type"] == "outcome")
+    entries = [fields for _, fields in snapshot.xrange("chatq:events")]
+    outcomes = Counter(json.loads(fields["outcome"])["job"] for fields in entries if "outcome" in fields)
     wrong = {job_id: outcomes[job_id] for job_id in accepted if outcomes[job_id] != 1}
     if wrong:
         raise Broken(f"{len(wrong)} jobs without exactly one outcome: {dict(list(wrong.items())[:5])}")

@@ -81,7 +81,7 @@ async def test_events_tell_all_but_the_content(
     job_id = await producer.submit(chat("openrouter/v/sim-fault-500-first-1"), source="nightly")
     job = await producer.wait(job_id, timeout_s=20)
     with redis_server.client() as raw:
-        texts = [fields["e"] for _, fields in raw.xrange("chatq:events")]
+        texts = [text for _, fields in raw.xrange("chatq:events") for text in fields.values()]
     events = [orjson.loads(text) for text in texts]
     assert [(e["type"], e.get("attempt"), e["error"]) for e in events] == [
         ("attempt", 1, "server_error"), ("attempt", 2, None), ("outcome", None, None),

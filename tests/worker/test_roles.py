@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from producer import JobState, Producer
+from shared.store.grants import Rescued
 from simulator import Simulator
 from tests.support import RedisServer, WorkerRunner, ended, wait_until
 from worker.promoter import Promoter
@@ -33,9 +34,9 @@ class Keeper:
     async def now(self) -> float:
         return time.monotonic() + self.offset_s
 
-    async def rescue(self, lost_error: bytes) -> tuple[list[str], list[str]]:
+    async def rescue(self) -> Rescued:
         self.rounds += 1
-        return [], []
+        return Rescued([], [], [])
 
     async def promote(self) -> float | None:
         self.promotions.append(time.monotonic())

@@ -13,14 +13,14 @@ from worker.upstream.answers import error_inside, malformed, tokens
 from worker.upstream.finish import raise_if_broken_off
 from worker.upstream.wire import Completion, Wire
 
-_NOT_ON_THIS_WIRE = ("format", "think")
-"""Ollama's short forms, known to chatq only; they are translated."""
+_NOT_ON_THIS_WIRE = ("format", "think", "fallbacks")
+"""Known to chatq only: Ollama's short forms, which are translated, and where else the job may go."""
 
 
 def request_body(request: ChatRequest, model: str, extra_body: Mapping[str, Any]) -> dict[str, Any]:
     """The request as it came, under the provider's `extra_body`; fields that are null are left out."""
     given = request.body()
-    if "format" in given or "think" in given:
+    if not given.keys().isdisjoint(_NOT_ON_THIS_WIRE):
         _translate(given, request)
     body = {**extra_body, **given} if extra_body else given
     body["model"] = model

@@ -19,17 +19,27 @@ local reply = {TIME[1] * 1000000 + TIME[2], 0, -1}
 local QUARANTINE_MOST = 4
 local TOUCHES = 800 -- entries looked at in one call: about 4 ms of Redis
 local touches = 0
-local GRANT_FIELDS = {'data', 'cq_info', 'cq_epoch', 'enqueued_at'}
+-- What waits is read in one step, with what a grant needs; for sorting without, payloads are large.
+local WAITING_FIELDS = {'status', 'origin', 'cq_cost', 'cq_deadline', 'cq_attempts', 'cq_hops', 'cq_route', 'cq_state', 'cq_abandoned',
+  'cq_limited', 'cq_max', 'cq_epoch', 'data', 'cq_info', 'enqueued_at'}
 local n = #reply
 
-local function add_to_reply(job, token, f, attempts, reserved)
-  local data = f[1] or ''
+local function add_to_reply(job, token, attempts, reserved)
+  local data = job.data or ''
   reply[n + 1], reply[n + 2], reply[n + 3] = job.id, token, job.origin
   reply[n + 4] = #data <= max_data and data or ''
-  reply[n + 5], reply[n + 6], reply[n + 7] = f[2] or '', attempts, job.max or 0
-  reply[n + 8], reply[n + 9], reply[n + 10] = job.deadline or 0, f[4] or '', job.limited
+  reply[n + 5], reply[n + 6], reply[n + 7] = job.info or '', attempts, tonumber(job.max) or 0
+  reply[n + 8], reply[n + 9], reply[n + 10] = job.deadline or 0, job.enqueued_at or '', tonumber(job.limited) or 0
   reply[n + 11], reply[n + 12], reply[n + 13] = job.hops or '', reserved, job.abandoned
   n = n + 13
+end
+
+local function read_waiting(id, with_payload)
+  local f = redis.call('HMGET', job_key(id), unpack(WAITING_FIELDS, 1, with_payload and 15 or 10))
+  if not f[1] then return nil end
+  return {id = id, status = f[1], origin = f[2] or '', cost = f[3], deadline = f[4] and tonumber(f[4]), attempts = tonumber(f[5]) or 0,
+    hops = f[6], route = f[7], state = f[8], abandoned = f[9] and tonumber(f[9]) or 0, limited = f[10], max = f[11], epoch = f[12],
+    data = f[13], info = f[14], enqueued_at = f[15]}
 end
 
 local function look_again(at)
@@ -41,10 +51,10 @@ redis.call('ZREM', LEASES, '')
 local last = redis.call('GET', grant_key)
 if last and string.sub(last, 1, #nonce + 1) == nonce .. ' ' then
   for id, reserved in string.gmatch(string.sub(last, #nonce + 2), '(%S+):(%d+)') do
-    local job = read_job(id)
-    local token = job and job.token
+    local token = redis.call('HGET', job_key(id), 'cq_token')
     if token and redis.call('ZSCORE', LEASES, id .. ':' .. token) and string.sub(token, -#nonce) == nonce then
-      add_to_reply(job, token, redis.call('HMGET', job_key(id), unpack(GRANT_FIELDS)), job.attempts, tonumber(reserved))
+      local job = read_waiting(id, true)
+      add_to_reply(job, token, job.attempts, tonumber(reserved))
     end
   end
   reply[2] = 1 -- unknown: look again
@@ -60,13 +70,12 @@ end
 local grants, leases, wip = {}, {}, {}
 local function grant(job, d, reserved, probes)
   local key = job_key(job.id)
-  local f = redis.call('HMGET', key, unpack(GRANT_FIELDS))
   if job.state then -- it had ended, and RQ's requeue put it back: it starts anew
     redis.call('HDEL', key, 'cq_state', 'cq_error', 'cq_limited', 'cq_abandoned', 'cq_tries', 'ended_at')
     job.attempts, job.limited, job.abandoned = 0, 0, 0
   end
   redis.call('PERSIST', key) -- RQ's ttl is for the time in the queue; a requeued job still has that of its error
-  local epoch, attempts = (tonumber(f[3]) or 0) + 1, job.attempts + 1
+  local epoch, attempts = (tonumber(job.epoch) or 0) + 1, job.attempts + 1
   local token = epoch .. '-' .. nonce
   local member = job.id .. ':' .. token
   redis.call('HSET', key, 'status', 'started', 'started_at', NOW_ISO, 'last_heartbeat', NOW_ISO, 'worker_name', worker,
@@ -82,8 +91,8 @@ local function grant(job, d, reserved, probes)
   reserve(d.account, member, reserved)
   reserve(d.model, member, reserved)
   if next(d.client.limits) then reserve(d.client, member, reserved) end
-  if probes then reserve(d.provider, member, reserved) end
-  add_to_reply(job, token, f, attempts, reserved)
+  if probes then reserve(d.provider, member, reserved, probes) end
+  add_to_reply(job, token, attempts, reserved)
   if mirror_full then
     local execution, ttl = 'rq:execution:' .. member, math.ceil(lease_ms / 1000) + 3600
     redis.call('HSET', execution, 'id', token, 'job_id', job.id, 'created_at', NOW_S, 'last_heartbeat', NOW_S, 'worker_name', worker)
@@ -94,22 +103,22 @@ local function grant(job, d, reserved, probes)
 end
 
 -- The job behind a list entry, or 'dropped' for a tombstone. One whose deadline passed ends here: no call, no attempt.
-local function waiting_job(id, queue)
+local function waiting_job(id, queue, with_payload)
   touches = touches + 1
   if not is_id(id) then
     redis.call('EXPIRE', job_key(id), 86400)
     error('no job id')
   end
-  local job = read_job(id)
+  local job = read_waiting(id, with_payload)
   if not job then return 'dropped' end
   if job.status ~= 'queued' or job.origin ~= queue then
     if TERMINAL[job.status] and redis.call('TTL', job_key(id)) == -1 then -- RQ's own cancel sets none
-      redis.call('EXPIRE', job_key(id), ttl_of(job.failure_ttl))
+      redis.call('EXPIRE', job_key(id), ttl_of(redis.call('HGET', job_key(id), 'failure_ttl')))
     end
     return 'dropped'
   end
   if job.deadline and job.deadline <= NOW_MS then
-    finish(job, 'expired', 'cq_error', expired_error)
+    finish(read_ending(id), 'expired', 'cq_error', expired_error)
     add_bare_outcome(max_events, id, queue, 'expired', 'expired')
     return 'dropped'
   end
@@ -117,8 +126,8 @@ local function waiting_job(id, queue)
 end
 
 -- The same for an entry of any kind: false for what is no waiting job.
-local function look_at(id, queue)
-  local job = guarded(waiting_job, id, queue)
+local function look_at(id, queue, with_payload)
+  local job = guarded(waiting_job, id, queue, with_payload)
   if job == 'broken' then count('broken') end
   return type(job) == 'table' and job
 end
@@ -205,7 +214,7 @@ end
 local function serve(lane, provider)
   local id, client, label = next_entry(lane)
   if not id then return client and 'passed' or 'empty' end
-  local job = look_at(id, lane.queue)
+  local job = look_at(id, lane.queue, true)
   if not job then return 'passed' end
   local result, detail, about, why = try(job, provider)
   if result == 'granted' then
@@ -273,7 +282,7 @@ local function serve_quarantine(provider)
     local id = redis.call('LPOP', key)
     if not id then return end
     local queue = redis.call('HGET', job_key(id), 'origin') or ''
-    local job = look_at(id, queue)
+    local job = look_at(id, queue, true)
     if job then
       local alone = job.abandoned > 2
       local result, detail = 'alone', nil

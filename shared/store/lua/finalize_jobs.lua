@@ -13,7 +13,7 @@
 -- Returns a code a job: ok, same, salvaged, stale (ended or running elsewhere), revoked (ended by a cancel or stop),
 -- gone (the hash expired), broken (no hash).
 local mirror_full, max_events = ARGV[1] == 'full', ARGV[2]
-local codes, trimmed = {}, {}
+local codes, trimmed, left_wip = {}, {}, {}
 
 local function mirror(job, token, kind, value)
   drop_execution(job.id, token)
@@ -31,7 +31,8 @@ end
 local function settle(id, token, kind, value, attempt_event, full_value, queue, shown)
   local key, member = job_key(id), id .. ':' .. token
   local held = redis.call('ZREM', LEASES, member) == 1
-  redis.call('ZREM', 'rq:wip:' .. queue, member)
+  local members = left_wip[queue]
+  if members then members[#members + 1] = member else left_wip[queue] = {member} end
   local job = read_ending(id)
   if not job then return 'gone' end
   if held then
@@ -69,9 +70,14 @@ redis.call('ZREM', LEASES, '')
 for i = 3, #ARGV, 9 do
   local code = guarded(settle, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 6], ARGV[i + 7], ARGV[i + 8])
   codes[#codes + 1] = code
-  if code ~= 'same' then add_event(max_events, ARGV[i + 4]) end
-  if code == 'ok' or code == 'salvaged' then add_event(max_events, ARGV[i + 5]) else count(code) end
+  if code == 'ok' or code == 'salvaged' then
+    add_events(max_events, ARGV[i + 4], ARGV[i + 5])
+  else
+    count(code)
+    if code ~= 'same' then add_events(max_events, ARGV[i + 4], '') end
+  end
 end
+for queue, members in pairs(left_wip) do call_many('ZREM', 'rq:wip:' .. queue, members) end
 commit_results()
 commit_lots()
 commit()

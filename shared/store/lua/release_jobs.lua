@@ -93,7 +93,7 @@ for i = 2, #ARGV, 10 do
   local code = guarded(release, ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), ARGV[i + 5],
     ARGV[i + 6], ARGV[i + 7], ARGV[i + 8], ARGV[i + 9])
   codes[#codes + 1] = code
-  if code ~= 'stale' then add_event(ARGV[1], ARGV[i + 6]) end
+  if code ~= 'stale' then add_events(ARGV[1], ARGV[i + 6], '') end
 end
 commit_results()
 commit_lots()

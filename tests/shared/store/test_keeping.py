@@ -176,5 +176,5 @@ async def test_cancel_leaves_one_outcome_event(bench: Bench) -> None:
     await bench.submit("a")
     await bench.jobs.cancel(["a"])
     await bench.jobs.cancel(["a"])
-    events = [orjson.loads(fields["e"]) for _, fields in bench.raw.xrange("chatq:events")]
+    events = [orjson.loads(fields["outcome"]) for _, fields in bench.raw.xrange("chatq:events")]
     assert events == [{"type": "outcome", "job": "a", "queue": "p.default", "state": "cancelled"}]

@@ -6,7 +6,16 @@ local DEADLINES = 'chatq:deadlines'
 
 local function job_key(id) return 'rq:job:' .. id end
 local function list_key(queue) return 'rq:queue:' .. queue end
-local function provider_of(queue) return string.match(queue, '^(.*)%.') or queue end
+
+local provider_names = {}
+local function provider_of(queue)
+  local name = provider_names[queue]
+  if not name then
+    name = string.match(queue, '^(.*)%.') or queue
+    provider_names[queue] = name
+  end
+  return name
+end
 
 -- Redis's clock: Unix milliseconds, and the same instant as RQ writes dates. Nobody else's clock counts.
 local TIME = redis.call('TIME')
@@ -89,16 +98,21 @@ local function add_waiter(key, channels, channel)
   redis.call('HSET', key, 'cq_notify', table.concat(kept, ' '))
 end
 
--- Appends a telemetry event (JSON) to the capped stream; max_entries 0 = telemetry is off.
-local function add_event(max_entries, json)
-  if json ~= '' and tonumber(max_entries) > 0 then
-    redis.call('XADD', EVENTS, 'MAXLEN', '~', max_entries, '*', 'e', json)
+-- Appends telemetry (JSON, '' = none) to the capped stream, a call and the end it brought in one entry; max_entries 0 = off.
+local function add_events(max_entries, attempt, outcome)
+  if max_entries == '0' then return end
+  if attempt ~= '' and outcome ~= '' then
+    redis.call('XADD', EVENTS, 'MAXLEN', '~', max_entries, '*', 'attempt', attempt, 'outcome', outcome)
+  elseif attempt ~= '' then
+    redis.call('XADD', EVENTS, 'MAXLEN', '~', max_entries, '*', 'attempt', attempt)
+  elseif outcome ~= '' then
+    redis.call('XADD', EVENTS, 'MAXLEN', '~', max_entries, '*', 'outcome', outcome)
   end
 end
 
 -- The outcome of a job that a script ends by itself, without a worker's measurements.
 local function add_bare_outcome(max_entries, id, queue, state, err)
-  add_event(max_entries, cjson.encode({type = 'outcome', job = id, queue = queue, state = state, error = err}))
+  add_events(max_entries, '', cjson.encode({type = 'outcome', job = id, queue = queue, state = state, error = err}))
 end
 
 local totals = {}

@@ -3,13 +3,14 @@
 -- open: nothing goes until open_until, which doubles each time; `opened_why` is failures, credentials or quota.
 -- half: `probes` calls at a time, over the whole fleet: a probe is a slot in this scope, so a dead prober's frees with its lease.
 --       So many good ones in a row lead on, a bad one opens it again.
--- ramp1 … ramp3: 10, 25, 50 % of the calls that ran when it opened, each until as many good ones came; then closed.
+-- ramp1 … ramp3: at a time 10, 25, 50 % of the calls that ended in the window before it opened, each until as many good ones came;
+--       then closed.
 local RAMP = {ramp1 = {share = 0.10, next = 'ramp2'}, ramp2 = {share = 0.25, next = 'ramp3'}, ramp3 = {share = 0.5}}
 
 local function open_breaker(s, why, for_ms)
   local st = s.state
   st.opens = math.min(16, (st.opens or 0) + 1)
-  if not st.breaker then st.base = math.max(10, used(s)) end
+  if not st.breaker then st.base = math.max(10, (st.good or 0) + (st.bad or 0) + (st.good_before or 0) + (st.bad_before or 0)) end
   if st.breaker ~= 'open' then st.opened_at = NOW end
   local until_at = NOW + (for_ms or math.min(get_policy().max_open_ms, get_policy().open_ms * 2 ^ (st.opens - 1)))
   st.breaker, st.opened_why, st.open_until = 'open', why, math.max(st.open_until or 0, until_at)

@@ -15,6 +15,7 @@ local FIRST_CONCURRENCY, MOST_CONCURRENCY = 20, 100000 -- Inspect AI starts at 2
 local CUT, QUIET_MS, GROW = 0.8, 15000, 0.05 -- ×0.8 once an episode, 15 s without growth, then +5 % a round (reliability §5)
 local LEAST_FACTOR, RECOVER_PER_MS = 0.05, 0.05 / 10000 -- a rate that was cut grows back by 5 points in 10 s
 local SERVED_MS = 2000
+local LEAST_WAIT_MS = 100
 local OUTPUT_GUESS, OUTPUT_STEP = 256, 0.05 -- tokens; share of a new size in the running mean
 
 local function decoded(json)
@@ -134,8 +135,10 @@ local function estimate(account, model, prompt, output)
     tokens = prompt + (output > 0 and output or usual)
   end
   -- More than a minute's allowance is never booked at once: what is over is settled as debt.
-  local most = math.min(60000 / (account.ms_per_token or 0.000001), 60000 / (model.ms_per_token or 0.000001))
-  return math.ceil(math.max(1, math.min(tokens, most)))
+  local ms = model.ms_per_token
+  if account.ms_per_token and account.ms_per_token > (ms or 0) then ms = account.ms_per_token end
+  if ms and tokens * ms > 60000 then tokens = 60000 / ms end
+  return tokens < 1 and 1 or math.ceil(tokens)
 end
 
 -- What the call really drew, by the same rule.
@@ -168,6 +171,9 @@ local function concurrency_of(s)
   return most
 end
 
+-- Slots are counted where somebody asks for them; where a limit comes later, calls that run already are not in it.
+local function counts_slots(s, most) return most or s.state.breaker or concurrency_of(s) end
+
 -- When a call may go ---------------------------------------------------------------------------------------------
 
 local function wait_ms(paid_off_at, cost_ms, slice)
@@ -179,6 +185,7 @@ end
 -- Why this scope holds back a call of so many tokens: {until, reason}, or nil. Reason `concurrency` has no time: a slot must free.
 -- `most` = slots that a breaker allows, or nil.
 local function held_back(s, tokens, most)
+  if s.is_calm and not most then return nil end
   local st = s.state
   if (st.closed_until or 0) > NOW then return st.closed_until, 'cooldown' end
   most = least(concurrency_of(s), most)
@@ -187,6 +194,7 @@ local function held_back(s, tokens, most)
   if s.ms_per_request then wait = wait_ms(st.requests_at, s.ms_per_request, s.slice) end
   if s.ms_per_token then wait = math.max(wait, wait_ms(st.tokens_at, tokens * s.ms_per_token, s.slice)) end
   if wait > 0 then return NOW + wait, 'rate' end
+  s.is_calm = not (counts_slots(s) or s.ms_per_request or s.ms_per_token)
   return nil
 end
 
@@ -197,9 +205,12 @@ local function paid_off(at)
 end
 
 -- Books a granted call: a slot, a request, its tokens.
-local function reserve(s, member, tokens)
-  s.granted[#s.granted + 1] = member
-  s.used = used(s) + 1
+local function reserve(s, member, tokens, most)
+  if s.is_calm then return end
+  if counts_slots(s, most) then
+    s.granted[#s.granted + 1] = member
+    s.used = used(s) + 1
+  end
   local st = s.state
   if s.ms_per_request then
     st.requests_at = paid_off(st.requests_at) + s.ms_per_request
@@ -295,7 +306,8 @@ end
 local function cut_concurrency(s)
   local st = s.state
   local limit = st.adaptive or concurrency_of(s) or math.huge
-  st.adaptive, st.gentle = math.max(1, CUT * math.min(limit, math.max(1, used(s)))), 1
+  local running = used(s) > 0 and used(s) or redis.call('ZCARD', LEASES) -- not counted so far: no more than all
+  st.adaptive, st.gentle = math.max(1, CUT * math.min(limit, math.max(1, running))), 1
 end
 
 -- The provider asked to wait: closes the scope for everybody. Calls that were sent before the closure only prolong it; the first one
@@ -308,8 +320,8 @@ local function cool(s, asked)
   local wait = asked.wait_ms
   if wait < 0 then
     wait = math.min(asked.own_max_ms, asked.own_ms * 2 ^ math.max(0, strikes - 1))
-  elseif strikes > 1 then
-    wait = math.max(wait, math.min(60000, math.max(wait, 100) * 2 ^ (strikes - 1)))
+  else -- some state no wait at all, or one that proves too short
+    wait = math.max(wait, math.min(60000, math.max(wait, LEAST_WAIT_MS) * 2 ^ math.max(0, strikes - 1)))
   end
   st.closed_until = math.max(st.closed_until or 0, NOW + wait)
   if new_episode then

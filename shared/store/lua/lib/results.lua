@@ -17,7 +17,7 @@ local function blame(b, blamed, account, model, sent_at)
     return cool(s, {wait_ms = wait, own_ms = tonumber(b.own_ms) or 1000, own_max_ms = tonumber(b.own_max_ms) or 60000,
       dimension = b.dimension, limit = tonumber(b.limit), sent_at = sent_at})
   elseif b.kind == 'quota' or b.kind == 'credentials' then
-    open_breaker(blamed, b.kind, wait >= 0 and wait or get_policy().credential_open_ms)
+    open_breaker(blamed, b.kind, wait > 0 and wait or get_policy().credential_open_ms)
     return blamed.state.open_until
   end
 end
