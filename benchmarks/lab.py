@@ -63,7 +63,7 @@ class Lab:
         self.redis_url = server.url
         self.redis = redis.Redis(unix_socket_path=str(server.socket), decode_responses=True, protocol=2)
         self._stack.callback(self.redis.close)
-        self.upstream = self._start_upstream()
+        self.upstream = self.start_upstream("upstream", "--latency", str(self._latency_s))
         self.env = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
@@ -74,25 +74,22 @@ class Lab:
             "CHATQ_LOG__LEVEL": "warning",
             **self._extra,
         }
+        self.reload({})
+        return self
+
+    def reload(self, env: Mapping[str, str]) -> None:
+        """Add to the environment that processes and settings are made from."""
+        self.env |= env
         self.settings: Settings = load_settings(env=self.env)
         self.registry = ProviderRegistry.from_settings(self.settings, env=self.env)
-        return self
 
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    def _start_upstream(self) -> str:
-        ready = self.folder / "upstream.url"
-        command = [
-            "-m",
-            "simulator",
-            "--port",
-            "0",
-            "--ready-file",
-            str(ready),
-            "--latency",
-            str(self._latency_s),
-        ]
+    def start_upstream(self, name: str, *options: str) -> str:
+        """A simulator of its own process, ended with the laboratory. Returns its address."""
+        ready = self.folder / f"{name}.url"
+        command = ["-m", "simulator", "--port", "0", "--ready-file", str(ready), *options]
         self.spawn(command, core=OTHER_CORE, env=dict(os.environ))
         give_up_at = time.monotonic() + 20
         while not ready.exists():
@@ -110,13 +107,16 @@ class Lab:
         self._stack.callback(_end, process)
         return process
 
-    def worker(self, *, concurrency: int) -> subprocess.Popen[bytes]:
+    def worker(
+        self, *, concurrency: int, providers: Sequence[str] = (PROVIDER,), core: int = WORKER_CORE
+    ) -> subprocess.Popen[bytes]:
         """A worker on its core, once it is registered and listening."""
+        known = self.redis.scard("rq:workers")
         process = self.spawn(
-            ["-m", "worker", "--providers", PROVIDER, "--concurrency", str(concurrency)], core=WORKER_CORE
+            ["-m", "worker", "--providers", ",".join(providers), "--concurrency", str(concurrency)], core=core
         )
         give_up_at = time.monotonic() + 20
-        while not self.redis.scard("rq:workers"):
+        while self.redis.scard("rq:workers") == known:
             if time.monotonic() > give_up_at or process.poll() is not None:
                 raise TimeoutError("the worker did not start")
             time.sleep(0.01)
@@ -126,10 +126,11 @@ class Lab:
         """Keep workers from claiming, with RQ's own switch."""
         self.redis.set("rq:suspended", 1)
 
-    def let_go(self) -> None:
+    def let_go(self, *providers: str) -> None:
         """Let them claim, and say so."""
         self.redis.delete("rq:suspended")
-        self.redis.publish("chatq:wake", f"{PROVIDER}.batch")
+        for provider in providers or (PROVIDER,):
+            self.redis.publish("chatq:wake", f"{provider}.batch")
 
     async def until_completed(self, count: int, *, timeout_s: float) -> float:
         """Seconds from now until so many more jobs have completed; counts results, not signals.

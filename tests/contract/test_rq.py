@@ -56,6 +56,10 @@ def rq_info(redis_url: str, tmp_path: Path) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, env=env, timeout=30).stdout
 
 
+LONG_BACKOFF = {"CHATQ_JOBS__BACKOFF_BASE_S": "600", "CHATQ_JOBS__BACKOFF_MAX_S": "600"}
+"""A job that failed once stays in the scheduled registry: its delay is anywhere up to ten minutes."""
+
+
 async def running(producer: Producer, simulator: Simulator, model: str = "sim-fault-hang") -> str:
     """A job whose call is in flight and does not end."""
     job_id = await producer.submit(chat(model))
@@ -82,11 +86,10 @@ async def test_job_fetch_reads_every_state(
     queued = await producer.submit(chat("openrouter/a/b"))
     cancelled = await producer.submit(chat("openrouter/a/b"))
     await producer.cancel(cancelled)
-    workers.start("--providers", "ollama", CHATQ_JOBS__BACKOFF_BASE_S="30", CHATQ_JOBS__BACKOFF_MAX_S="60")
-    simulator.set(retry_after_s=60)
+    workers.start("--providers", "ollama", **LONG_BACKOFF)
     finished = await producer.submit(chat("qwen3.5"))
     failed = await producer.submit(chat("sim-fault-bad-key"))
-    scheduled = await producer.submit(chat("sim-fault-429"))
+    scheduled = await producer.submit(chat("sim-fault-500"))
     await producer.wait(finished, timeout_s=20)
     await producer.wait(failed, timeout_s=20)
     started = await running(producer, simulator)
@@ -107,9 +110,8 @@ async def test_registries_hold_what_rq_expects(
     workers: WorkerRunner, producer: Producer, simulator: Simulator, connection: redis.Redis, queue: Queue
 ) -> None:
     """Each job stands in the one registry of its state."""
-    workers.start()
-    simulator.set(retry_after_s=60)
-    scheduled = await producer.submit(chat("sim-fault-429"))
+    workers.start(**LONG_BACKOFF)
+    scheduled = await producer.submit(chat("sim-fault-500"))
     finished = await producer.submit(chat("qwen3.5"))
     failed = await producer.submit(chat("sim-fault-bad-key"))
     await producer.wait(finished, timeout_s=20)
@@ -248,9 +250,10 @@ async def test_rq_suspend_holds_our_worker(
     suspend(connection, 60)
     workers.start(CHATQ_WORKER__POLL_S="0.05")
     job_id = await producer.submit(CHAT)
-    probe = await producer.submit(CHAT, expires_in_s=0.01)
-    await asyncio.sleep(0.3)
-    assert (await producer.get(probe)).state is JobState.QUEUED
+    probe = await producer.submit(CHAT, expires_in_s=0.3)
+    # The background roles go on: when they have ended this one, the engine has polled several times.
+    assert (await producer.wait(probe, timeout_s=20)).state is JobState.EXPIRED
+    assert (await producer.get(job_id)).state is JobState.QUEUED
     resume(connection)
     assert (await producer.wait(job_id, timeout_s=20)).state is JobState.COMPLETED
 
@@ -294,7 +297,7 @@ async def test_rq_requeue_runs_a_failed_job_again(
     workers: WorkerRunner, producer: Producer, connection: redis.Redis, simulator: Simulator
 ) -> None:
     """The dashboard's requeue button works on our failures."""
-    workers.start()
+    workers.start(CHATQ_BREAKER__CREDENTIAL_OPEN_S="0.1")
     job_id = await producer.submit(chat("sim-fault-bad-key-first-1"))
     assert (await producer.wait(job_id, timeout_s=20)).state is JobState.FAILED
     fetch(job_id, connection).requeue()
