@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- include: ledger breaker lots results
+-- include: ledger learning breaker lots results
 -- Stores the outcomes of a batch of grants, and settles what their calls drew from the limits.
 -- The lease is the fence: removing it proves the grant is current.
 -- Safe to send twice: the second time the lease is gone and the token is the one that ended the job ('same').

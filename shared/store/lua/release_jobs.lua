@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- include: ledger breaker lots results failover
+-- include: ledger learning breaker lots results failover
 -- Gives grants back: to try again later, to wait out a limit, to go on with another candidate, or because the worker drains.
 -- Safe to send twice: the second time the lease is gone ('stale').
 -- ARGV 1 longest event stream, entries  then 10 a job: id, token, reason, delay_ms, attempts to give back (0 or 1), error JSON or '',

@@ -8,7 +8,7 @@
 -- ARGV 1 most jobs a call  2 default max_attempts  3 longest event stream, entries  4 error JSON of `worker_lost`  5 of `poison`
 --      then queue names, whose running entries are looked through when a job's hash is gone
 -- Returns {ids put back, ids in quarantine, ids failed}, each space-separated.
-local NORMAL, QUARANTINED = 2, 4
+local MOST_ABANDONED = 4
 local back, quarantined, failed = {}, {}, {}
 
 local function give_up(job, err, code)
@@ -18,20 +18,15 @@ local function give_up(job, err, code)
 end
 
 local function take_back(job)
-  local abandoned = job.abandoned + 1
-  redis.call('HSET', job_key(job.id), 'cq_abandoned', abandoned)
+  job.abandoned = job.abandoned + 1
+  redis.call('HSET', job_key(job.id), 'cq_abandoned', job.abandoned)
   if (job.max or tonumber(ARGV[2])) <= 1 then return give_up(job, ARGV[4], 'worker_lost') end
-  if abandoned >= QUARANTINED then return give_up(job, ARGV[5], 'poison') end
+  if job.abandoned >= MOST_ABANDONED then return give_up(job, ARGV[5], 'poison') end
   redis.call('HSET', job_key(job.id), 'status', 'queued', 'enqueued_at', NOW_ISO)
   count('rescued')
-  if abandoned < NORMAL then
-    return_job(job)
-    back[#back + 1] = job.id
-  else
-    redis.call('RPUSH', 'chatq:quarantine:' .. provider_of(job.origin), job.id)
-    redis.call('PUBLISH', WAKE, job.origin)
-    quarantined[#quarantined + 1] = job.id
-  end
+  return_job(job)
+  local list = is_suspect(job) and quarantined or back
+  list[#list + 1] = job.id
 end
 
 local function rescue(id, token, member)

@@ -4,11 +4,6 @@ local function add_bound(lane, jobs, bytes, age_ms)
   bounds[lane] = {jobs = tonumber(jobs), bytes = tonumber(bytes), age_ms = tonumber(age_ms)}
 end
 
-local function waiting_in(queue)
-  return redis.call('LLEN', list_key(queue)) + tonumber(redis.call('GET', 'chatq:aside:' .. queue) or 0)
-    + redis.call('ZCARD', 'rq:scheduled:' .. queue)
-end
-
 -- Age of the job that waits at the head: of RQ's list, or of the lot that is served next or held back longest.
 local function oldest_age_ms(queue)
   local heads = {redis.call('LINDEX', list_key(queue), 0)}
@@ -50,7 +45,7 @@ local function is_full(queue, pushed, bytes)
   if not bound or bound.jobs + bound.bytes + bound.age_ms == 0 then return false end
   local f = fullness[queue]
   if not f then
-    f = {jobs = waiting_in(queue), bytes = tonumber(redis.call('HGET', 'chatq:payload', queue) or 0),
+    f = {jobs = waiting_in(queue) + redis.call('ZCARD', 'rq:scheduled:' .. queue), bytes = tonumber(redis.call('HGET', 'chatq:payload', queue) or 0),
       age_ms = bound.age_ms > 0 and oldest_age_ms(queue) or 0}
     fullness[queue] = f
   end

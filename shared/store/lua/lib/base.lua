@@ -166,6 +166,15 @@ local function read_cost(job)
   return job
 end
 
+-- Jobs that wait in a queue's list and lots.
+local function waiting_in(queue)
+  return redis.call('LLEN', list_key(queue)) + tonumber(redis.call('GET', 'chatq:aside:' .. queue) or 0)
+end
+
+-- From its second abandonment on a job is a suspect: it waits in its provider's quarantine, wherever it comes from.
+local function is_suspect(job) return job.abandoned >= 2 end
+local function quarantine_key(queue) return 'chatq:quarantine:' .. provider_of(queue) end
+
 -- Payload bytes of unfinished jobs, a queue; for the bounds on new work.
 local payload = {}
 local function add_payload(queue, bytes) payload[queue] = (payload[queue] or 0) + bytes end

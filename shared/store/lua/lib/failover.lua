@@ -21,10 +21,6 @@ local function opens_at(provider, model)
   return at, d.account
 end
 
-local function waiting_in(queue)
-  return redis.call('LLEN', list_key(queue)) + tonumber(redis.call('GET', 'chatq:aside:' .. queue) or 0)
-end
-
 -- Until when a candidate's queue has drained, as far as anybody can tell: by what it serves, else by its limit.
 local function drained_at(provider, account, moved)
   local waiting = moved
@@ -80,7 +76,12 @@ local function move_job(job, is_unfit, index, provider, model, is_last)
   if job.status == 'scheduled' then redis.call('ZREM', 'rq:scheduled:' .. job.origin, job.id) end
   redis.call('SADD', 'rq:queues', list_key(queue))
   redis.call('SADD', 'chatq:tenants:' .. queue, client, '>')
-  push_ids('RPUSH', {[queue] = {job.id}})
+  if is_suspect(job) then
+    redis.call('RPUSH', quarantine_key(queue), job.id)
+    redis.call('PUBLISH', WAKE, queue)
+  else
+    push_ids('RPUSH', {[queue] = {job.id}})
+  end
   moved_to[provider] = (moved_to[provider] or 0) + 1
   count('moved')
   tally('moved ' .. provider_of(job.origin) .. ' ' .. provider, 1)

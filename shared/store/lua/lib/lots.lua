@@ -52,6 +52,11 @@ end
 -- Puts jobs back at the front, where they came from; wakes idle workers. Gathered, so that order and wake-ups are right.
 local returned = {}
 local function return_job(job)
+  if is_suspect(job) then
+    redis.call('LPUSH', quarantine_key(job.origin), job.id)
+    redis.call('PUBLISH', WAKE, job.origin)
+    return
+  end
   local jobs = returned[job.origin]
   if jobs then jobs[#jobs + 1] = job else returned[job.origin] = {job} end
 end

@@ -1,0 +1,122 @@
+-- Granting one job (needs ledger, breaker, lots): part of claim_jobs, whose arguments it reads.
+local worker, nonce, want, lease_ms, max_data = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local mirror_full, max_events, expired_error = ARGV[6] == 'full', ARGV[7], ARGV[8]
+local grant_key = 'chatq:grant:' .. worker
+local reply = {TIME[1] * 1000000 + TIME[2], 0, -1}
+local TOUCHES = 800 -- entries looked at in one call: about 4 ms of Redis
+local touches = 0
+-- What waits is read in one step, with what a grant needs; for sorting without, payloads are large.
+local WAITING_FIELDS = {'status', 'origin', 'cq_cost', 'cq_deadline', 'cq_attempts', 'cq_hops', 'cq_route', 'cq_state', 'cq_abandoned',
+  'cq_limited', 'cq_max', 'cq_epoch', 'data', 'cq_info', 'enqueued_at'}
+local n = #reply
+
+local function add_to_reply(job, token, attempts, reserved)
+  local data = job.data or ''
+  reply[n + 1], reply[n + 2], reply[n + 3] = job.id, token, job.origin
+  reply[n + 4] = #data <= max_data and data or ''
+  reply[n + 5], reply[n + 6], reply[n + 7] = job.info or '', attempts, tonumber(job.max) or 0
+  reply[n + 8], reply[n + 9], reply[n + 10] = job.deadline or 0, job.enqueued_at or '', tonumber(job.limited) or 0
+  reply[n + 11], reply[n + 12], reply[n + 13] = job.hops or '', reserved, job.abandoned
+  n = n + 13
+end
+
+local function read_waiting(id, with_payload)
+  local f = redis.call('HMGET', job_key(id), unpack(WAITING_FIELDS, 1, with_payload and 15 or 10))
+  if not f[1] then return nil end
+  return {id = id, status = f[1], origin = f[2] or '', cost = f[3], deadline = f[4] and tonumber(f[4]), attempts = tonumber(f[5]) or 0,
+    hops = f[6], route = f[7], state = f[8], abandoned = f[9] and tonumber(f[9]) or 0, limited = f[10], max = f[11], epoch = f[12],
+    data = f[13], info = f[14], enqueued_at = f[15]}
+end
+
+local function look_again(at)
+  local ms = math.max(1, math.ceil(at - NOW))
+  if reply[3] < 0 or ms < reply[3] then reply[3] = ms end
+end
+
+local grants, leases, wip = {}, {}, {}
+local function grant(job, d, reserved, probes)
+  local key = job_key(job.id)
+  if job.state then -- it had ended, and RQ's requeue put it back: it starts anew
+    redis.call('HDEL', key, 'cq_state', 'cq_error', 'cq_limited', 'cq_abandoned', 'cq_tries', 'ended_at')
+    job.attempts, job.limited, job.abandoned = 0, 0, 0
+  end
+  redis.call('PERSIST', key) -- RQ's ttl is for the time in the queue; a requeued job still has that of its error
+  local epoch, attempts = (tonumber(job.epoch) or 0) + 1, job.attempts + 1
+  local token = epoch .. '-' .. nonce
+  local member = job.id .. ':' .. token
+  redis.call('HSET', key, 'status', 'started', 'started_at', NOW_ISO, 'last_heartbeat', NOW_ISO, 'worker_name', worker,
+    'cq_epoch', epoch, 'cq_token', token, 'cq_attempts', attempts)
+  leases[#leases + 1], leases[#leases + 2] = NOW_MS + lease_ms, member
+  local entries = wip[job.origin]
+  if not entries then
+    entries = {}
+    wip[job.origin] = entries
+  end
+  entries[#entries + 1], entries[#entries + 2] = '+inf', member
+  grants[#grants + 1] = job.id .. ':' .. reserved
+  reserve(d.account, member, reserved)
+  reserve(d.model, member, reserved)
+  if next(d.client.limits) then reserve(d.client, member, reserved) end
+  if probes then reserve(d.provider, member, reserved, probes) end
+  add_to_reply(job, token, attempts, reserved)
+  if mirror_full then
+    local execution, ttl = 'rq:execution:' .. member, math.ceil(lease_ms / 1000) + 3600
+    redis.call('HSET', execution, 'id', token, 'job_id', job.id, 'created_at', NOW_S, 'last_heartbeat', NOW_S, 'worker_name', worker)
+    redis.call('EXPIRE', execution, ttl)
+    redis.call('ZADD', 'rq:executions:' .. job.id, NOW_S + ttl, token)
+    redis.call('EXPIRE', 'rq:executions:' .. job.id, ttl)
+  end
+end
+
+-- The job behind a list entry, or 'dropped' for a tombstone. One whose deadline passed ends here: no call, no attempt.
+local function waiting_job(id, queue, with_payload)
+  touches = touches + 1
+  if not is_id(id) then
+    redis.call('EXPIRE', job_key(id), 86400)
+    error('no job id')
+  end
+  local job = read_waiting(id, with_payload)
+  if not job then return 'dropped' end
+  if job.status ~= 'queued' or job.origin ~= queue then
+    if TERMINAL[job.status] and redis.call('TTL', job_key(id)) == -1 then -- RQ's own cancel sets none
+      redis.call('EXPIRE', job_key(id), ttl_of(redis.call('HGET', job_key(id), 'failure_ttl')))
+    end
+    return 'dropped'
+  end
+  if job.deadline and job.deadline <= NOW_MS then
+    finish(read_ending(id), 'expired', 'cq_error', expired_error)
+    add_bare_outcome(max_events, id, queue, 'expired', 'expired')
+    return 'dropped'
+  end
+  return job
+end
+
+-- The same for an entry of any kind: false for what is no waiting job.
+local function look_at(id, queue, with_payload)
+  local job = guarded(waiting_job, id, queue, with_payload)
+  if job == 'broken' then count('broken') end
+  return type(job) == 'table' and job
+end
+
+-- Tries one job. Returns 'granted' and its cost, 'saturated' (its provider's limits: leave it where it is) or 'held' (its own
+-- model's or client's), both with until, scope and reason.
+local function try(job, provider)
+  local d = scopes_of(job)
+  local account, model = d.account, d.model
+  local tokens = estimate(account, model, job.prompt, job.output)
+  if provider.most and used(d.provider) >= provider.most then return 'saturated', NOW + 1000, d.provider, 'concurrency' end
+  local until_at, why = held_back(account, tokens, provider.account_most)
+  if until_at then return 'saturated', until_at, account, why end
+  local most
+  until_at, most = breaker_gate(model)
+  if until_at then return 'held', until_at, model, 'breaker' end
+  until_at, why = held_back(model, tokens, most)
+  if until_at then return 'held', until_at, model, why end
+  if next(d.client.limits) then
+    until_at, why = held_back(d.client, tokens)
+    if until_at then return 'held', until_at, d.client, why end
+  end
+  grant(job, d, tokens, provider.most)
+  local cost = math.max(account.ms_per_request or 0, account.ms_per_token and tokens * account.ms_per_token or 0)
+  return 'granted', cost > 0 and cost or 1, tokens
+end
