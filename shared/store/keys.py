@@ -45,7 +45,7 @@ SLOTTED = "chatq:slotted"
 """Set: scopes in which a slot was taken; the janitor drops those that have none any more. Permanent."""
 
 WAKE = "chatq:wake"
-"""Channel: the name of a queue that stopped being empty."""
+"""Channel: the name of a queue that stopped being empty, or `@` and the name of a worker that waits for a slot."""
 
 
 def queue(name: str) -> str:
@@ -139,7 +139,7 @@ def slots(name: str) -> str:
 
 
 def hungry(name: str) -> str:
-    """Set: who waits for a slot of a scope: a provider, or a lot. TTL 60 s."""
+    """Set: who waits for a slot of a scope: a worker, or a worker with queue and lot. TTL 60 s."""
     return f"chatq:hungry:{name}"
 
 

@@ -50,7 +50,9 @@ end
 
 -- Whether the provider or its account is closed as a whole.
 local function closed_until(provider)
-  local of_provider, account = provider_scopes(provider.name).provider, provider_scopes(provider.name).account
+  local d = provider_scopes(provider.name)
+  local of_provider, account = d.provider, d.account
+  provider.is_limited = concurrency_of(account) or account.ms_per_request or account.ms_per_token
   local until_at, until_account
   until_at, provider.most = breaker_gate(of_provider)
   until_account, provider.account_most = breaker_gate(account)
@@ -67,7 +69,7 @@ for i = 10 + 2 * n_lanes, #ARGV, 3 do
   if until_at then
     look_again(until_at)
     if until_at - NOW > get_policy().failover_after_ms then drain_closed(p, until_at) end
-  elseif p.backlog > 0 then
+  elseif p.backlog > 0 and not is_full(p) then
     providers[#providers + 1] = p
   end
 end
@@ -91,8 +93,8 @@ for _, p in ipairs(providers) do
     serve_lanes(p)
   end
   for _, lane in ipairs(p.lanes) do
-    for _, id in ipairs(lane.buffer) do redis.call('LPUSH', list_key(lane.queue), id) end
-    local is_empty = redis.call('EXISTS', list_key(lane.queue)) == 0
+    call_many('LPUSH', list_key(lane.queue), lane.buffer)
+    local is_empty = redis.call('EXISTS', list_key(lane.queue)) == 0 -- hints on what stands in the list go with it
     if is_empty then redis.call('DEL', 'chatq:tenants:' .. lane.queue, 'chatq:movable:' .. lane.queue) end
     if not p.is_saturated and (not is_empty or lane.is_sorted and next_lot(lane.queue)) then reply[2] = 1 end
   end

@@ -10,7 +10,7 @@ local function set_aside(lane, command, job, client, label, until_at, s, why)
   end
   put_in_lot(command, lane.queue, job.id, client, label)
   hold_lot(lane.queue, client, label, until_at)
-  if why == 'concurrency' then leave_word(s, lane.queue .. '\n' .. client .. '\n' .. label) end
+  if why == 'concurrency' then leave_word(s, worker .. '\n' .. lane.queue .. '\n' .. client .. '\n' .. label) end
   look_again(until_at)
 end
 
@@ -30,11 +30,13 @@ local function sort_arrivals(lane)
 end
 
 -- The next entry of a lane: id, and its lot if it stood in one.
-local function next_entry(lane)
+local function next_entry(lane, provider)
   if not lane.is_sorted then
     local id = table.remove(lane.buffer)
     if not id then
-      local ids = redis.call('LPOP', list_key(lane.queue), math.min(lane.want, 100)) or {}
+      -- Where a limit may stop us at any job, few are taken at first: what is not granted has to go back.
+      lane.fetch = math.min(lane.want, lane.fetch and lane.fetch * 4 or provider.is_limited and 4 or 100, 100)
+      local ids = redis.call('LPOP', list_key(lane.queue), lane.fetch) or {}
       for i = #ids, 1, -1 do lane.buffer[#lane.buffer + 1] = ids[i] end
       id = table.remove(lane.buffer)
     end
@@ -54,9 +56,28 @@ local function put_entry_back(lane, id, client, label)
   end
 end
 
+-- A provider is at a limit: a freed slot will wake us, or the rate lets the next job through at its time. Fewer, fuller claims:
+-- the less urgent lanes gather a quarter of a slice.
+local function wait_for(s, why, at, lane)
+  if why == 'concurrency' then return leave_word(s, worker) end
+  look_again(math.max(at, NOW + (lane.index > 1 and s.slice / 4 or 10)))
+end
+
+-- Whether no job at all could be granted now, whatever it needs.
+local function is_full(provider)
+  local d, lane = provider_scopes(provider.name), provider.lanes[1] or {index = 1}
+  if provider.most and used(d.provider) >= provider.most then
+    leave_word(d.provider, worker)
+    return true
+  end
+  local at, why = held_back(d.account, 0, provider.account_most)
+  if at then wait_for(d.account, why, at, lane) end
+  return at
+end
+
 -- Serves one job of a lane. Returns what became of it: granted (cost), saturated, empty, or passed (dropped, held, moved).
 local function serve(lane, provider)
-  local id, client, label = next_entry(lane)
+  local id, client, label = next_entry(lane, provider)
   if not id then return client and 'passed' or 'empty' end
   local job = look_at(id, lane.queue, true)
   if not job then return 'passed' end
@@ -67,11 +88,7 @@ local function serve(lane, provider)
   end
   if result == 'saturated' then
     put_entry_back(lane, id, client, label)
-    if why == 'concurrency' then
-      leave_word(about, provider.name)
-    else -- fewer, fuller claims: the less urgent lanes gather a quarter of a slice
-      look_again(math.max(detail, NOW + (lane.index > 1 and about.slice / 4 or 10)))
-    end
+    wait_for(about, why, detail, lane)
     return 'saturated'
   end
   local d = scopes_of(job)
@@ -91,7 +108,7 @@ local function serve_lanes(provider)
       passes[lane] = math.max(present, tonumber(redis.call('HGET', key, lane.name) or 0))
     end
   end
-  local active = provider.lanes
+  local active = {unpack(provider.lanes)}
   while provider.granted > 0 and touches < TOUCHES and #active > 0 do
     local at = 1
     for i = 2, #active do

@@ -81,7 +81,7 @@ local scopes = {}
 local function scope(name)
   local s = scopes[name]
   if not s then
-    s = {name = name, limits = limits_of(name), state = state_of(name), granted = {}}
+    s = {name = name, limits = limits_of(name), state = state_of(name), granted = {}, freed = 0}
     price(s)
     scopes[name] = s
   end
@@ -244,7 +244,7 @@ local function commit_slots()
     if s.leaving then
       local n = 0
       for i = 1, #s.leaving, 1000 do n = n + redis.call('SREM', slots_key(s), unpack(s.leaving, i, math.min(i + 999, #s.leaving))) end
-      s.used, s.freed, s.leaving = s.used - n, n > 0, nil
+      s.used, s.freed, s.leaving = s.used - n, n, nil
     end
   end
 end

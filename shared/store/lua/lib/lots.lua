@@ -135,7 +135,8 @@ local function correct_share(queue, client, more)
 end
 
 -- Waiting for a slot ----------------------------------------------------------------------------------------------
--- Who found a scope without a free slot leaves word here: a lot, or a provider's name. Freeing a slot tells them.
+-- Who found a scope without a free slot leaves word: a worker's name, and the queue and lot if it is only about that. Freed slots
+-- wake as many as were freed, and one more, in case that one is gone: not the whole fleet.
 local function hungry_key(s) return 'chatq:hungry:' .. s.name end
 
 local function leave_word(s, who)
@@ -145,13 +146,13 @@ end
 
 local function tell_hungry()
   for _, s in pairs(scopes) do
-    if s.freed then
-      for _, who in ipairs(redis.call('SMEMBERS', hungry_key(s))) do
-        local queue, lot = string.match(who, '^([^\n]*)\n(.*)$')
+    if s.freed > 0 then
+      for _, word in ipairs(redis.call('SPOP', hungry_key(s), s.freed + 1)) do
+        local who, queue, lot = string.match(word, '^([^\n]*)\n([^\n]*)\n(.*)$')
         if queue then release_lot(queue, lot) end
-        redis.call('PUBLISH', WAKE, queue or who .. '.default')
+        redis.call('PUBLISH', WAKE, '@' .. (who or word))
       end
-      redis.call('DEL', hungry_key(s))
+      s.freed = 0
     end
   end
 end
