@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -55,26 +56,41 @@ def open_work(grant: Grant, router: Router, *, max_bytes: int) -> Work:
     """
     try:
         request = parse_request(rq_layout.decode_call(grant.data, max_bytes=max_bytes))
-        info = orjson.loads(grant.info) if grant.info else {}
     except ValueError as exc:
         raise CorruptJob(str(exc)) from None
-    if not isinstance(info, dict):
-        raise CorruptJob("cq_info is not a JSON object")
-    provider = grant.queue.rpartition(".")[0]
-    candidates = _candidates(info, request, router)
+    record = _read_record(grant.info)
+    candidates = record.candidates or router.resolve(request.model).candidates[:1]
     if grant.hops.current >= len(candidates):
         raise CorruptJob(f"the job is at candidate {grant.hops.current} of {len(candidates)}")
     candidate = candidates[grant.hops.current]
-    if candidate.provider != provider:
+    if candidate.provider != grant.queue.rpartition(".")[0]:
         raise CorruptJob(f"the job routes to {candidate.provider!r} but waited in queue {grant.queue!r}")
-    return Work(
-        request=request,
-        candidates=candidates,
-        candidate=candidate,
-        requested_model=request.model,
-        client=_label(info, "client"),
-        source=_label(info, "source"),
-    )
+    return Work(request, candidates, candidate, request.model, record.client, record.source)
+
+
+class _Record(NamedTuple):
+    """What the producer wrote beside the request (`cq_info`)."""
+
+    candidates: tuple[Candidate, ...] | None
+    client: str | None
+    source: str | None
+
+
+@lru_cache(maxsize=1024)
+def _read_record(info: bytes) -> _Record:
+    """The record; most jobs of a kind share its bytes.
+
+    Raises:
+        CorruptJob: It is not what a producer writes.
+        InvalidRequest: A label in it is wrong.
+    """
+    try:
+        fields = orjson.loads(info) if info else {}
+    except ValueError as exc:
+        raise CorruptJob(str(exc)) from None
+    if not isinstance(fields, dict):
+        raise CorruptJob("cq_info is not a JSON object")
+    return _Record(_candidates(fields), _label(fields, "client"), _label(fields, "source"))
 
 
 def _label(info: dict[str, Any], field: str) -> str | None:
@@ -82,10 +98,10 @@ def _label(info: dict[str, Any], field: str) -> str | None:
     return None if value is None else check_label(value, field=field)
 
 
-def _candidates(info: dict[str, Any], request: ChatRequest, router: Router) -> tuple[Candidate, ...]:
+def _candidates(info: dict[str, Any]) -> tuple[Candidate, ...] | None:
     pairs = info.get("candidates")
     if pairs is None:
-        return router.resolve(request.model).candidates[:1]
+        return None
     try:
         candidates = tuple(Candidate(provider, model) for provider, model in pairs)
     except (TypeError, ValueError):
