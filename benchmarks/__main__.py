@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import edges, throughput
+from benchmarks import edges, fairness, limits, throughput
 from benchmarks.lab import CORES, Lab
 
 Row = tuple[str, str, str]
@@ -74,6 +74,39 @@ def measure_f(quick: bool) -> list[Row]:
     ]
 
 
+def measure_g(quick: bool) -> list[Row]:
+    """Limits: what passes at providers that enforce them over slices of a second."""
+    rows: list[Row] = []
+    for processes in (1, 8) if quick else (1, 2, 4, 8):
+        r = limits.limited(processes=processes, seconds=15 if quick else 66)
+        used = " / ".join(f"{passed.used:.1%}" for passed in r.all)
+        refused = sum(passed.refused for passed in r.all)
+        fullest = max(peak for passed in r.all for peak in passed.peaks)
+        value = f"{used} used, {refused} × 429, fullest window {fullest:.0%} of limit and slice"
+        title = f"(g) {processes} worker processes at their rpm / tpm / concurrency"
+        rows.append((title, value, "≥ 98 %, no 429, ≤ 100 %"))
+    return rows
+
+
+def measure_h(quick: bool) -> list[Row]:
+    """Fairness under limits."""
+    jobs = 2_000 if quick else 10_000
+    delay_s = fairness.head_of_line(others=jobs)
+    beside = fairness.interactive_beside_batch(
+        batch=10 * jobs, rpm=3_000, per_s=10, seconds=10 if quick else 30
+    )
+    ratio = fairness.two_clients(jobs=6_000, tpm=300_000, seconds=10 if quick else 30)
+    return [
+        (f"(h) a free model behind {jobs:,} jobs of a model at its limit", f"{delay_s:.2f} s", "< 1 s"),
+        (
+            f"(h) interactive jobs beside a batch of {10 * jobs:,}, 3,000 rpm",
+            f"waited p50 {beside.p50:.1f} ms, p99 {beside.p99:.1f} ms; batch {beside.batch_per_s:.0f}/s",
+            "p99 < 250 ms",
+        ),
+        ("(h) tokens of two clients of equal weight, long against short jobs", f"{ratio:.2f}", "0.8 to 1.25"),
+    ]
+
+
 MEASUREMENTS = {
     "a": measure_a,
     "b": measure_b,
@@ -81,14 +114,16 @@ MEASUREMENTS = {
     "d": measure_d,
     "e": measure_e,
     "f": measure_f,
+    "g": measure_g,
+    "h": measure_h,
 }
 
 
 @click.command()
-@click.option("--only", default="abcdef", help="Letters of the measurements to run.")
+@click.option("--only", default="abcdefgh", help="Letters of the measurements to run.")
 @click.option("--quick", is_flag=True, help="Small numbers, to see that it works; nothing is stored.")
 def main(only: str, quick: bool) -> None:
-    """Run the measurements (about four minutes) and print a table."""
+    """Run the measurements (about eleven minutes) and print a table."""
     rows: list[Row] = []
     for letter in only:
         click.echo(f"measuring ({letter}) …", err=True)

@@ -1,8 +1,8 @@
-"""Limits: what passes at providers that enforce them strictly, measured at the providers, with 1 to 8 worker processes.
+"""Limits: what passes at providers that enforce them strictly, measured there, with 1 to 8 worker processes.
 
 Three accounts at once, each short of something else: requests, tokens, slots. All of them enforce their limit over
-slices of one second, as providers do that quantize a minute; chatq is told the limit and bursts at most half of that.
-Jobs are of mixed sizes, and more of them are queued than can pass.
+slices of one second, as providers do that quantize a minute; chatq is told the limit and bursts at most half of
+that. Jobs are of mixed sizes, and more of them are queued than can pass.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ RPM, TPM, SLOTS = 3_000, 400_000, 40
 LATENCY = "uniform:0.1,0.6"
 
 ACCOUNTS = {
-    "requests": ("--rpm", str(RPM)),
-    "tokens": ("--tpm", str(TPM)),
-    "slots": ("--concurrency", str(SLOTS)),
+    "requests": ("RPM", "--rpm", RPM),
+    "tokens": ("TPM", "--tpm", TPM),
+    "slots": ("CONCURRENCY", "--concurrency", SLOTS),
 }
 
 WARM_UP_S = 5.0
@@ -68,21 +68,16 @@ def limited(*, processes: int, seconds: float) -> Limited:
     """Run for so many seconds and read the providers' logs."""
     with Lab() as lab:
         env = {}
-        for name, options in ACCOUNTS.items():
-            url = lab.start_upstream(
-                name, "--latency", LATENCY, "--slice", "1", "--log", str(lab.folder / f"{name}.jsonl"), *options
-            )
+        for name, (dimension, option, limit) in ACCOUNTS.items():
+            options = ("--slice", "1", "--log", str(lab.folder / f"{name}.jsonl"), option, str(limit))
+            url = lab.start_upstream(name, "--latency", LATENCY, *options)
             env |= {
                 f"CHATQ_PROVIDERS__{name.upper()}__BASE_URL": f"{url}/v1",
-                f"CHATQ_PROVIDERS__{name.upper()}__LIMITS": "{ %s }" % _limits(name),
+                f"CHATQ_PROVIDERS__{name.upper()}__LIMITS__{dimension}": str(limit),
             }
         lab.reload(env)
         asyncio.run(_run(lab, processes, seconds))
         return Limited(processes, *(_read(lab.folder, name, seconds) for name in ACCOUNTS))
-
-
-def _limits(name: str) -> str:
-    return {"requests": f"rpm = {RPM}", "tokens": f"tpm = {TPM}", "slots": f"concurrency = {SLOTS}"}[name]
 
 
 async def _run(lab: Lab, processes: int, seconds: float) -> None:
@@ -119,7 +114,8 @@ def _read(folder: Path, name: str, seconds: float) -> Passed:
     start_s, end_s = first_s + WARM_UP_S, first_s + seconds - 1
     if name == "slots":
         busy_s = sum(
-            max(0.0, min(record.ended_s, end_s) - max(record.started_s or 0.0, start_s)) for record in admitted
+            max(0.0, min(record.ended_s, end_s) - max(record.started_s or 0.0, start_s))
+            for record in admitted
         )
         return Passed(refused, busy_s / (SLOTS * (end_s - start_s)), (peak_overlap(admitted) / SLOTS,))
     limit, weigh = (RPM, one_request) if name == "requests" else (TPM, charged_tokens)
