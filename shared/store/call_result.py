@@ -11,8 +11,8 @@ from shared.errors import Dimension, Scope
 from shared.observed_limits import ObservedLimits
 
 Verdict = Literal["good", "bad", "limited", "refused"]
-"""`bad`: a failure of the upstream, which the breaker counts. `limited`: turned away by a limit. `refused`: no answer,
-which says nothing about the upstream's health."""
+"""`bad`: a failure of the upstream, which the breaker counts. `limited`: turned away by a limit. `refused`: no
+answer, which says nothing about the upstream's health."""
 
 BlameKind = Literal["failure", "rate", "quota", "credentials"]
 """Why something is blamed: `rate` closes its scope for a while, `quota` and `credentials` open its breaker."""

@@ -22,7 +22,7 @@ from redis.retry import Retry
 
 from shared.errors import ConfigError, StoreUnsuitable
 from shared.settings import RedisSettings
-from shared.store.scripts import Arg, ScriptRunner, translate
+from shared.store.scripts import Arg, ScriptRunner, load, script_names, translate
 
 OLDEST_SERVER = (6, 2)
 """LMOVE, LPOP with a count and ZMSCORE came with 6.2."""
@@ -80,6 +80,8 @@ class Store:
         client = async_client(url, settings)
         try:
             server = await _inspect(client)
+            for name in script_names():  # from disk now: later there may be no file descriptor left
+                load(name, with_flags=server.has_script_flags)
         except RedisError as exc:
             await close_client(client)
             raise translate(exc) from exc

@@ -23,7 +23,7 @@ LEASES = "chatq:leases"
 """Sorted set: member `<job id>:<token>`, score lease end in Unix ms on Redis's clock. Empty at rest."""
 
 EVENTS = "chatq:events"
-"""Stream, capped: fields `attempt` and `outcome`, one or both, an event as JSON. Never a prompt, an answer or a key."""
+"""Stream, capped: fields `attempt` and `outcome`, one or both, an event as JSON. No prompt, no answer, no key."""
 
 TOTALS = "chatq:totals"
 """Hash of counters since the store was created: accepted, completed, failed, rescued, stale …"""
@@ -159,7 +159,7 @@ def ready(queue_name: str, client: str) -> str:
 
 
 def later(queue_name: str) -> str:
-    """Sorted set: lot held back (client, line feed, label), score until when, ms since 2025. Lives with its lots."""
+    """Sorted set: lot held back (client, line feed, label), score until when, ms since 2025. Goes with the last."""
     return f"chatq:later:{queue_name}"
 
 

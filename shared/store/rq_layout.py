@@ -2,8 +2,10 @@
 
 Facts of RQ 2.x (rq-internals.md §3), kept as constants; a contract test holds them to the installed RQ.
 chatq's own fields in the same hash: `cq_info` (JSON: requested model, candidates, client, source, metadata),
-`cq_digest`, `cq_max`, `cq_deadline` (Unix ms), `cq_epoch`, `cq_token`, `cq_attempts`, `cq_limited`,
-`cq_drained`, `cq_wait`, `cq_notify`, `cq_state`, `cq_result`, `cq_error`. RQ keeps fields it does not know.
+`cq_digest`, `cq_max`, `cq_deadline` (Unix ms), `cq_cost` (what it asks of limits), `cq_route` (its candidates, if
+several), `cq_hops` (which of them it has been to), `cq_epoch`, `cq_token`, `cq_attempts`, `cq_limited`,
+`cq_drained`, `cq_abandoned`, `cq_tries` (its failed calls, a JSON object a line), `cq_wait`, `cq_notify`,
+`cq_state`, `cq_result`, `cq_error`, `cq_replayed`. RQ keeps fields it does not know.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ local function add_lanes(provider, n_lanes)
     local arrived = redis.call('LLEN', list_key(lane.queue))
     lane.is_sorted = redis.call('EXISTS', fair_key(lane.queue)) == 1
       or arrived > 0 and redis.call('SCARD', 'chatq:tenants:' .. lane.queue) > 1
-    local waiting = waiting_in(lane.queue)
+    if lane.is_sorted then sort_arrivals(lane) end
+    local waiting = waiting_in(lane.queue) + (aside[lane.queue] or 0)
     local first = redis.call('ZRANGE', later_key(lane.queue), 0, 0, 'WITHSCORES')
     if first[2] then look_again(tonumber(first[2])) end
     if arrived > 0 or lane.is_sorted then
@@ -48,7 +49,7 @@ local function add_lanes(provider, n_lanes)
   end
 end
 
--- Whether the provider or its account is closed as a whole.
+-- Whether the provider or its account is closed as a whole: until when, and whether its jobs should move on meanwhile.
 local function closed_until(provider)
   local d = provider_scopes(provider.name)
   local of_provider, account = d.provider, d.account
@@ -56,8 +57,9 @@ local function closed_until(provider)
   local until_at, until_account
   until_at, provider.most = breaker_gate(of_provider)
   until_account, provider.account_most = breaker_gate(account)
+  local is_open = until_at or until_account
   until_at = math.max(until_at or 0, until_account or 0, of_provider.state.closed_until or 0, account.state.closed_until or 0)
-  return until_at > NOW and until_at or nil
+  return until_at > NOW and until_at or nil, is_open or is_long(until_at)
 end
 
 local providers, n_lanes = {}, tonumber(ARGV[9])
@@ -65,10 +67,11 @@ for i = 10 + 2 * n_lanes, #ARGV, 3 do
   local p = {name = ARGV[i], in_flight = tonumber(ARGV[i + 1]), in_quarantine = tonumber(ARGV[i + 2]), lanes = {}, backlog = 0, granted = 0}
   add_lanes(p, n_lanes)
   p.backlog = p.backlog + redis.call('LLEN', quarantine_key(p.name .. '.'))
-  local until_at = p.backlog > 0 and closed_until(p)
+  local until_at, moves_on
+  if p.backlog > 0 then until_at, moves_on = closed_until(p) end
   if until_at then
     look_again(until_at)
-    if until_at - NOW > get_policy().failover_after_ms then drain_closed(p, until_at) end
+    if moves_on then drain_closed(p, until_at) end
   elseif p.backlog > 0 and not is_full(p) then
     providers[#providers + 1] = p
   end
@@ -85,9 +88,6 @@ for _ = 1, want do
 end
 
 for _, p in ipairs(providers) do
-  for _, lane in ipairs(p.lanes) do
-    if lane.is_sorted then sort_arrivals(lane) end
-  end
   if p.granted > 0 then
     serve_quarantine(p)
     serve_lanes(p)

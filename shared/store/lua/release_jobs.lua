@@ -47,7 +47,7 @@ local function place(job, reason, delay_ms, err, opens_at, late_error)
   elseif reason == 'rate_limited' then
     opens_at = opens_at or NOW + delay_ms
     local is_late = job.deadline and opens_at > job.deadline - EPOCH
-    if (is_late or opens_at - NOW > get_policy().failover_after_ms) and go_on(job, opens_at) then return 'moved' end
+    if (is_late or is_long(opens_at)) and go_on(job, opens_at) then return 'moved' end
     if is_late then return fail(job, 'failed', late_error) end
     put_back(job, reason)
   else

@@ -1,5 +1,6 @@
 -- The breaker of a scope: stops calls to what keeps failing. Its state stands in the ledger's (needs ledger.lua).
--- closed (breaker = nil): results are counted in two half windows; too many failures among enough calls open it.
+-- closed (breaker = nil): results are counted in two half windows; too many failures among enough calls open it, and so do as many
+--       failures without one good call between: a server that is down is not asked until the good past is outweighed.
 -- open: nothing goes until open_until, which doubles each time; `opened_why` is failures, credentials or quota.
 -- half: `probes` calls at a time, over the whole fleet: a probe is a slot in this scope, so a dead prober's frees with its lease.
 --       So many good ones in a row lead on, a bad one opens it again.
@@ -14,7 +15,7 @@ local function open_breaker(s, why, for_ms)
   if st.breaker ~= 'open' then st.opened_at = NOW end
   local until_at = NOW + (for_ms or math.min(get_policy().max_open_ms, get_policy().open_ms * 2 ^ (st.opens - 1)))
   st.breaker, st.opened_why, st.open_until = 'open', why, math.max(st.open_until or 0, until_at)
-  st.good, st.bad, st.good_before, st.bad_before = nil, nil, nil, nil
+  st.good, st.bad, st.good_before, st.bad_before, st.bad_in_a_row = nil, nil, nil, nil, nil
   s.dirty = true
   count('opened')
 end
@@ -53,10 +54,11 @@ local function count_closed(s, good, bad)
     st.good, st.bad, st.counted_since = 0, 0, NOW
   end
   st.good, st.bad = (st.good or 0) + good, (st.bad or 0) + bad
+  st.bad_in_a_row = good == 0 and (st.bad_in_a_row or 0) + bad or nil
   s.dirty = true
-  if bad > 0 and too_many_bad(st.good + (st.good_before or 0), st.bad + (st.bad_before or 0), get_policy().min_calls) then
-    open_breaker(s, 'failures')
-  end
+  local least_calls = get_policy().min_calls
+  local many = too_many_bad(st.good + (st.good_before or 0), st.bad + (st.bad_before or 0), least_calls)
+  if bad > 0 and (many or (st.bad_in_a_row or 0) >= least_calls) then open_breaker(s, 'failures') end
 end
 
 -- Counts the results of calls sent at `sent_at`. What was sent before a probing stage says nothing about it.

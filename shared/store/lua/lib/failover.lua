@@ -10,6 +10,9 @@ local function hops_of(job)
   return visited, current
 end
 
+-- Whether waiting until then is worse than going on elsewhere.
+local function is_long(until_at) return until_at - NOW > get_policy().failover_after_ms end
+
 local function is_served(queue) return redis.call('EXISTS', 'rq:workers:' .. queue) == 1 end
 
 -- When a candidate takes calls again: a time before NOW = it does now.

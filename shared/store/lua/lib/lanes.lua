@@ -1,12 +1,13 @@
 -- Which job is granted next (needs grant, failover): lanes, lots, the quarantine, and providers that are closed; part of claim_jobs.
 local QUARANTINE_MOST = 4
 
--- Puts a job aside until its model or client may go on, or on to another candidate if that takes long.
+-- Puts a job aside until its model or client may go on, or on to another candidate if that takes long. Nobody knows how long an
+-- open breaker will take.
 local function set_aside(lane, command, job, client, label, until_at, s, why)
-  if can_move(job) and until_at - NOW > get_policy().failover_after_ms then
+  if can_move(job) and (why == 'breaker' or is_long(until_at)) then
     local index, provider, model, is_last = choose_candidate(job, until_at)
     if index then return move_job(job, false, index, provider, model, is_last) end
-    until_at = math.min(until_at, NOW + get_policy().failover_after_ms) -- ask again: one may open sooner
+    until_at = math.min(until_at, NOW + math.max(1000, get_policy().failover_after_ms)) -- ask again: one may open sooner
   end
   put_in_lot(command, lane.queue, job.id, client, label)
   hold_lot(lane.queue, client, label, until_at)
@@ -14,9 +15,11 @@ local function set_aside(lane, command, job, client, label, until_at, s, why)
   look_again(until_at)
 end
 
--- Sorts what stands in RQ's list into lots: half of what one call may do, so that grants go on.
+-- Sorts what stands in RQ's list into lots: half of what one call may do, so that grants go on, and the rest at once afterwards,
+-- whatever the limits say: fairness begins when all have been sorted.
 local function sort_arrivals(lane)
-  while touches < TOUCHES / 2 do
+  while true do
+    if touches >= TOUCHES / 2 then return look_again(NOW + 1) end
     local ids = redis.call('LPOP', list_key(lane.queue), 100) or {}
     if #ids == 0 then return end
     for _, id in ipairs(ids) do
@@ -159,7 +162,7 @@ local function serve_quarantine(provider)
   end
 end
 
--- A provider that is closed for long: its jobs with another candidate move on, the rest is put aside for that time.
+-- A provider that is open, or closed for long: its jobs with another candidate move on, the rest is put aside for that time.
 local function drain_closed(provider, until_at)
   for _, lane in ipairs(provider.lanes) do
     if lane.is_sorted or redis.call('EXISTS', 'chatq:movable:' .. lane.queue) == 1 then
@@ -173,7 +176,7 @@ local function drain_closed(provider, until_at)
           add_aside(lane.queue, -1)
           local id = redis.call('LPOP', lot_key(lane.queue, client, label))
           local job = look_at(id, lane.queue)
-          if job then set_aside(lane, 'LPUSH', job, client, label, until_at) end
+          if job then set_aside(lane, 'LPUSH', job, client, label, until_at, nil, 'breaker') end
         end
       end
     end

@@ -120,6 +120,6 @@ local function learn_sizes(model, n, output, squares, prompt, estimated)
   follow('output_mean', output / n)
   follow('output_square', squares / n)
   st.outputs, st.output_dev = known, math.sqrt(math.max(0, st.output_square - st.output_mean ^ 2))
-  if estimated > 0 and prompt > 0 then follow('prompt_ratio', math.max(0.1, math.min(10, prompt / estimated))) end
+  if estimated > 0 and prompt > 0 then follow('prompt_ratio', math.max(0.02, math.min(10, prompt / estimated))) end
   model.dirty = true
 end
