@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from producer.submission import Submission
     from producer.sync import SyncProducer
     from producer.watch import Watch
-    from shared.job import Candidate, Job, JobError, JobState, Lane
+    from shared.job import Attempt, Candidate, Job, JobError, JobState, Lane, WaitReason
 
 _HOMES = {
+    "Attempt": "shared.job",
     "Candidate": "shared.job",
     "Job": "shared.job",
     "JobError": "shared.job",
@@ -21,10 +22,12 @@ _HOMES = {
     "Producer": "producer.client",
     "Submission": "producer.submission",
     "SyncProducer": "producer.sync",
+    "WaitReason": "shared.job",
     "Watch": "producer.watch",
 }
 
 __all__ = [
+    "Attempt",
     "Candidate",
     "Job",
     "JobError",
@@ -33,6 +36,7 @@ __all__ = [
     "Producer",
     "Submission",
     "SyncProducer",
+    "WaitReason",
     "Watch",
 ]
 

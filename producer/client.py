@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from producer.dead import Dead
+from producer.limits import Limits
 from producer.submission import Submission, prepare
 from producer.waiter import Waiter
 from producer.watch import Expect, Watch
@@ -25,9 +27,12 @@ from shared.routing import Router
 from shared.settings import Settings
 from shared.store import rq_layout
 from shared.store.connect import Store
+from shared.store.dead import DeadLetters
 from shared.store.embedded import EmbeddedServer
 from shared.store.jobs import Accepted, JobStore, NewJob, Refusal
-from shared.store.workers import QueueStatus, read_status
+from shared.store.limits import LimitStore
+from shared.store.status import QueueStatus, read_status
+from shared.store.waiting import explain_wait
 
 REACH_S = 1.0
 """Time that a wait has to reach Redis, even when it may not last that long: the first one subscribes."""
@@ -40,16 +45,18 @@ class Producer:
         redis_url: Where the store is; a worker started with it as `CHATQ_REDIS_URL` serves this producer.
         is_embedded: Whether that is the private server of this machine.
         warnings: What the operator should know about the store, one line each.
+        limits: What may be sent, for operators.
+        dead: Jobs that ended without an answer, for operators.
     """
 
     def __init__(
-        self, store: Store, router: Router, settings: Settings, *, is_embedded: bool = False
+        self, store: Store, registry: ProviderRegistry, settings: Settings, *, is_embedded: bool = False
     ) -> None:
         self.redis_url = store.url
         self.is_embedded = is_embedded
         self.warnings = store.server.warnings
         self._store = store
-        self._router = router
+        self._router = Router.from_settings(settings, registry)
         self._settings = settings
         self._jobs = JobStore(
             store,
@@ -59,6 +66,8 @@ class Producer:
             bounds=settings.admission,
         )
         self._waiter = Waiter(store, self._jobs)
+        self.limits = Limits(LimitStore(store), registry)
+        self.dead = Dead(DeadLetters(store), self._jobs, self._router)
 
     @classmethod
     @asynccontextmanager
@@ -79,7 +88,7 @@ class Producer:
                 url, notes = server.url, server.warnings
             store = await Store.open(url, settings.redis)
             stack.push_async_callback(store.close)
-            producer = cls(store, Router.from_settings(settings, registry), settings, is_embedded=is_embedded)
+            producer = cls(store, registry, settings, is_embedded=is_embedded)
             producer.warnings = notes + producer.warnings
             stack.push_async_callback(producer._waiter.stop)
             yield producer
@@ -142,7 +151,7 @@ class Producer:
         ]
 
     async def get(self, job_id: str) -> Job:
-        """The job as it is now.
+        """The job as it is now; of a queued one also what holds it back, its place and an ETA.
 
         Raises:
             JobNotFound: No such job, or its result has expired.
@@ -150,10 +159,10 @@ class Producer:
         (job,) = await self._jobs.read([job_id])
         if job is None:
             raise JobNotFound(f"no job {job_id}: it was never accepted, or its result has expired")
-        return job
+        return await explain_wait(self._store, job)
 
     async def get_many(self, job_ids: Sequence[str]) -> list[Job | None]:
-        """The jobs as they are now, None for unknown ones."""
+        """The jobs as they are now, None for unknown ones; in two round trips, so without place and ETA."""
         return await self._jobs.read(job_ids)
 
     async def wait(self, job_id: str, *, timeout_s: float | None = None) -> Job:
@@ -207,6 +216,10 @@ class Producer:
         # A word that is nobody's was written by a stranger; reading makes the best of it.
         return rq_layout.state_named(after) or (await self.get(job_id)).state
 
+    async def cancel_many(self, job_ids: Sequence[str]) -> int:
+        """End many jobs; returns how many the store knows, ended ones included."""
+        return sum(bool(after) for _, after in await self._jobs.cancel(job_ids))
+
     async def forget(self, job_ids: Sequence[str]) -> int:
         """Delete ended jobs whose outcome is safe elsewhere; returns how many. Unfinished ones stay."""
         return await self._jobs.forget(job_ids)
@@ -232,13 +245,16 @@ def _result(job: NewJob, code: Accepted, refusal: Refusal | None) -> tuple[str |
 _BOUNDS = {
     "jobs": "{:,.0f} jobs wait there",
     "bytes": "{:,.0f} bytes wait there",
-    "age": "its oldest job is {:,.0f} ms old",
+    "age": "its oldest job has waited {:,.0f} s",
 }
 
 
 def _lane_full(queue: str, refusal: Refusal | None) -> LaneFull:
     """The refusal in words."""
-    why = _BOUNDS[refusal.bound].format(refusal.there) if refusal else "it is full"
+    why = "it is full"
+    if refusal is not None:
+        unit = 1000 if refusal.bound == "age" else 1
+        why = _BOUNDS[refusal.bound].format(refusal.there / unit)
     retry_after_s = refusal.retry_after_s if refusal else None
     when = "later" if retry_after_s is None else f"in {max(1.0, retry_after_s):,.0f} s"
     lane = queue.rpartition(".")[2]

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from producer.candidates import find_candidates
 from shared.chat import ChatRequest, encode_request, parse_request
 from shared.errors import InvalidRequest, JobRejected, RequestTooLarge
 from shared.job import Lane
@@ -61,7 +62,8 @@ def _prepare(submission: Submission, router: Router, settings: JobSettings) -> N
     request = submission.request
     if not isinstance(request, ChatRequest):
         request = parse_request(dict(request) if isinstance(request, Mapping) else request)
-    candidates = _candidates(request, router)
+    found = find_candidates(request.model, request.fallbacks or (), router)
+    candidates = [(candidate.provider, candidate.model) for candidate in found]
     client = check_label(submission.client, field="client")
     info: dict[str, Any] = {"model": request.model, "candidates": candidates, "client": client}
     if submission.source is not None:
@@ -87,17 +89,6 @@ def _prepare(submission: Submission, router: Router, settings: JobSettings) -> N
         expires_in_ms=_expires_in_ms(submission.expires_in_s, settings),
         has_key=key is not None,
     )
-
-
-def _candidates(request: ChatRequest, router: Router) -> list[tuple[str, str]]:
-    """Provider and model of everything the job may be sent to, in order of preference.
-
-    Raises:
-        ProviderNotFound, InvalidRequest: One of the names leads nowhere; a fallback that is off is no fallback.
-    """
-    names = [request.model, *(request.fallbacks or ())]
-    routes = [candidate for name in names for candidate in router.resolve(name).candidates]
-    return list(dict.fromkeys((candidate.provider, candidate.model) for candidate in routes))
 
 
 # Callers are other people's programs, and not all of them are typed: each check takes any value.

@@ -17,7 +17,7 @@ from shared.errors import JobRejected
 from shared.job import Job, JobState
 from shared.providers import ProviderRegistry
 from shared.settings import Settings
-from shared.store.workers import QueueStatus
+from shared.store.status import QueueStatus
 
 T = TypeVar("T")
 
@@ -78,6 +78,10 @@ class SyncProducer:
     def cancel(self, job_id: str) -> JobState:
         """See `Producer.cancel`."""
         return self._call(lambda p: p.cancel(job_id))
+
+    def cancel_many(self, job_ids: Sequence[str]) -> int:
+        """See `Producer.cancel_many`."""
+        return self._call(lambda p: p.cancel_many(job_ids))
 
     def forget(self, job_ids: Sequence[str]) -> int:
         """See `Producer.forget`."""

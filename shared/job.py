@@ -42,6 +42,54 @@ class Candidate:
     """The model's name at that provider, prefixes stripped."""
 
 
+class WaitReason(enum.StrEnum):
+    """Why a queued job waits."""
+
+    READY = "ready"
+    """Nothing holds it back but the jobs before it."""
+    BACKOFF = "backoff"
+    """Its last attempt failed; the next one is due at a set time."""
+    RATE_LIMITED = "rate_limited"
+    """A limit of requests or tokens is used up for the moment."""
+    CONCURRENCY = "concurrency"
+    """As many calls run as may run at the same time."""
+    COOLDOWN = "cooldown"
+    """The upstream asked everybody to wait."""
+    BREAKER = "breaker"
+    """Too many calls failed there: none is made for a while, then a few to try."""
+    CREDENTIALS = "credentials"
+    """Key, money or plan were refused there: the operator acts."""
+    QUOTA = "quota"
+    """The allowance of a plan, a day or a budget is used up there."""
+    QUARANTINE = "quarantine"
+    """Its worker died twice while it ran: it goes with few neighbours."""
+    NO_WORKER = "no_worker"
+    """No living worker serves its queue."""
+    SUSPENDED = "suspended"
+    """`rq suspend` holds all workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call to an upstream, as its job remembers it. None where that is not known."""
+
+    number: int | None
+    """Counted from 1; a call that was turned away by a limit has the number of the next one."""
+    candidate: Candidate | None
+    started_at: float | None
+    """Unix seconds on Redis's clock."""
+    duration_s: float | None
+    status: int | None
+    """HTTP status of the answer."""
+    error: str | None
+    """Code of what went wrong; None for the call that answered."""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+    maybe_billed: bool = False
+    """The request was sent, so the provider may charge for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobError:
     """Why a job ended without an answer, or why its last attempt failed."""
@@ -77,21 +125,34 @@ class Job:
     """The RQ queue: `<provider>.<lane>`."""
     requested_model: str | None
     candidate: Candidate | None
+    """The one it is at, or ended at."""
     attempts: int
     """Calls started so far; waiting for a limit does not count."""
     created_at: float | None
     started_at: float | None = None
     ended_at: float | None = None
     waits_until: float | None = None
-    """For a queued job that waits for its backoff or a rate limit: when it is due."""
-    wait_reason: str | None = None
-    """Why a queued job waits: `ready`, `backoff`, `rate_limited`."""
+    """For a queued job that something holds back: when that lets go, as far as it is known."""
+    wait_reason: WaitReason | None = None
+    """Why a queued job waits. Read together with others, a job that is not waiting for its time is `ready`."""
     response: dict[str, Any] | None = None
     """The ChatCompletion object with chatq's record under `chatq`; None unless completed."""
     error: JobError | None = None
     source: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     worker: str | None = None
+    candidates: list[Candidate] = field(default_factory=list)
+    """All it may be sent to, in order of preference."""
+    attempts_log: list[Attempt] = field(default_factory=list)
+    """Its calls that ended, oldest first; of very many the latest ones."""
+    held_by: str | None = None
+    """What holds a queued job back: an account, `<account>/<model>`, `client:<id>` or `provider:<name>`.
+
+    This and the next two are known of a job that is read alone."""
+    place: int | None = None
+    """About how many jobs go before it."""
+    eta_s: float | None = None
+    """About how long it waits until it is sent, by limits and the rate at which its queue drains."""
 
     @property
     def text(self) -> str | None:

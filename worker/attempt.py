@@ -18,7 +18,8 @@ from shared.job import EXPIRED
 from shared.routing import Router
 from shared.store.call_result import CallResult, Verdict
 from shared.store.grants import Grant, Outcome, OutcomeKind, Release
-from worker.events import attempt_event, outcome_event
+from worker.events import attempt_event, error_class, outcome_event
+from worker.metrics import WorkerMetrics
 from worker.upstream import Answer, Upstream
 from worker.verdict import End, GiveBack, History, RetryPolicy, blame, judge
 from worker.work import Work, open_work
@@ -53,6 +54,7 @@ class Slot:
     claimed_mono: float
     task: asyncio.Task[None] | None = None
     is_running: bool = False
+    ended_mono: float = 0.0
     stop: Stop | None = None
 
     def drop(self, stop: Stop) -> None:
@@ -75,15 +77,23 @@ class AttemptRunner:
     Args:
         upstreams: By provider name.
         max_bytes: Largest payload accepted from Redis.
+        metrics: Told of each call, if anybody wants to know.
     """
 
     def __init__(
-        self, router: Router, upstreams: Mapping[str, Upstream], policy: RetryPolicy, *, max_bytes: int
+        self,
+        router: Router,
+        upstreams: Mapping[str, Upstream],
+        policy: RetryPolicy,
+        *,
+        max_bytes: int,
+        metrics: WorkerMetrics | None = None,
     ) -> None:
         self._router = router
         self._upstreams = upstreams
         self._policy = policy
         self._max_bytes = max_bytes
+        self._metrics = metrics
         self._rng = random.Random()
 
     async def run(self, slot: Slot) -> Settlement:
@@ -111,10 +121,24 @@ class AttemptRunner:
             work = open_work(grant, self._router, max_bytes=self._max_bytes)
             answer = await self._call(grant, work, remaining_s)
         except ChatqError as exc:
-            return self._failed(slot, work, exc, time.monotonic() - started)
+            return self._failed(slot, work, exc, self._measured(work, started, error=exc))
         except asyncio.CancelledError:
-            return _dropped(slot, work, time.monotonic() - started)
-        return _completed(grant, work, answer, time.monotonic() - started)
+            return _dropped(slot, work, self._measured(work, started))
+        return _completed(grant, work, answer, self._measured(work, started, answer=answer))
+
+    def _measured(
+        self,
+        work: Work | None,
+        started: float,
+        *,
+        answer: Answer | None = None,
+        error: ChatqError | None = None,
+    ) -> float:
+        """How long the call took, in seconds."""
+        duration_s = time.monotonic() - started
+        if self._metrics is not None and work is not None:
+            self._metrics.called(work.candidate.provider, duration_s, answer, error)
+        return duration_s
 
     async def _call(self, grant: Grant, work: Work, remaining_s: float | None) -> Answer:
         upstream = self._upstreams[work.candidate.provider]
@@ -141,8 +165,18 @@ class AttemptRunner:
         if found is not None:
             verdict = "limited" if found.kind == "rate" else "bad" if found.kind == "failure" else "refused"
         observed = error.observed if isinstance(error, RateLimited) else None
-        drawn = None if isinstance(error, UpstreamError) and error.maybe_billed else 0
-        return CallResult(grant.reserved, grant.claimed_at, verdict, drawn, drawn, observed, found).encode()
+        is_billed = isinstance(error, UpstreamError) and error.maybe_billed
+        return CallResult(
+            grant.reserved,
+            grant.claimed_at,
+            verdict,
+            prompt_tokens=None if is_billed else 0,
+            output_tokens=None if is_billed else 0,
+            observed=observed,
+            blame=found,
+            ended=error_class(error),
+            is_billed=is_billed,
+        ).encode()
 
 
 def _not_called(grant: Grant) -> bytes:
@@ -178,6 +212,9 @@ def _completed(grant: Grant, work: Work, answer: Answer, duration_s: float) -> O
             prompt_tokens=answer.usage["input_total"],
             output_tokens=answer.usage["output_total"],
             observed=answer.observed,
+            ended="ok",
+            cost_usd=answer.usage["cost_usd"],
+            is_billed=True,
         ).encode(),
     )
 
@@ -213,7 +250,7 @@ def _end(
 ) -> Outcome:
     log.info("job %s attempt %d at %s: %s (%s)", grant.job_id, grant.attempts, grant.queue, kind, error.code)
     state = "cancelled" if kind == "stopped" else kind
-    outcome = outcome_event(grant, work, state, error.code, NO_USAGE)
+    outcome = outcome_event(grant, work, state, error, NO_USAGE)
     return Outcome(grant, kind, _error_json(error, work), event, outcome, shown)
 
 

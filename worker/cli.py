@@ -30,6 +30,11 @@ except ImportError:  # none for this platform: the standard loop does the same, 
 )
 @click.option("--concurrency", type=click.IntRange(1, 20_000), help="Jobs in flight per process.")
 @click.option("--processes", type=click.IntRange(1, 64), help="Worker processes; one per core is plenty.")
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65_535),
+    help="Serve Prometheus metrics on 127.0.0.1 from this port on: each process takes the next free one. 0: off.",
+)
 @click.option("--burst", is_flag=True, help="End when nothing is queued, due or in flight.")
 @click.option("--follow-parent", is_flag=True, help="Drain when the process that started this one ends.")
 @click.pass_context
@@ -38,6 +43,7 @@ def worker(
     providers: str | None,
     concurrency: int | None,
     processes: int | None,
+    metrics_port: int | None,
     burst: bool,
     follow_parent: bool,
 ) -> None:
@@ -63,7 +69,14 @@ def worker(
             for warning in server.warnings:
                 click.echo(f"chatq: warning: {warning}", err=True)
             url = server.url
-        plan = Plan(url, served, concurrency or settings.worker.concurrency, burst, follow_parent)
+        plan = Plan(
+            url,
+            served,
+            concurrency or settings.worker.concurrency,
+            burst,
+            follow_parent,
+            settings.worker.metrics_port if metrics_port is None else metrics_port,
+        )
         count = processes or settings.worker.processes
         if count == 1:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
@@ -88,6 +101,7 @@ def _served(names: list[str], registry: ProviderRegistry) -> dict[str, Provider]
 def _child_command(plan: Plan) -> list[str]:
     command = [sys.executable, "-m", "worker", "--processes", "1", "--follow-parent"]
     command += ["--providers", ",".join(plan.providers), "--concurrency", str(plan.concurrency)]
+    command += ["--metrics-port", str(plan.metrics_port)]
     return [*command, "--burst"] if plan.is_burst else command
 
 

@@ -16,7 +16,9 @@ from shared.background import end_tasks
 from shared.errors import StoreError
 from shared.store.grants import QUARANTINE_FULL, Claimed, Grant, GrantStore, Load, Release
 from worker.attempt import AttemptRunner, Slot
+from worker.metrics import WorkerMetrics
 from worker.settle import Settler
+from worker.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ class Engine:
         claim_batch: Most jobs a claim.
         poll_s: Longest sleep without looking, in case a signal was lost.
         on_delay: Told when a job was given back for so many seconds (the promoter wants to know).
+        metrics: Told how long jobs waited, and how long settling took, if anybody wants to know.
+        spool: Where answers are kept on disk until they are settled, if anywhere.
     """
 
     def __init__(
@@ -53,6 +57,8 @@ class Engine:
         flush_s: float,
         flush_batch: int,
         on_delay: Callable[[float], None],
+        metrics: WorkerMetrics | None = None,
+        spool: Spool | None = None,
     ) -> None:
         self._store = store
         self._attempts = attempts
@@ -60,6 +66,7 @@ class Engine:
         self._claim_batch = claim_batch
         self._poll_s = poll_s
         self._on_delay = on_delay
+        self._metrics = metrics
         self._slots: dict[str, Slot] = {}
         self._load = {name: Load() for name in providers}
         self._wake = asyncio.Event()
@@ -68,7 +75,9 @@ class Engine:
         self._is_draining = False
         self._is_giving_back = False
         self._is_abandoned = False
-        self._settler = Settler(store, flush_s=flush_s, flush_batch=flush_batch, on_settled=self._settled)
+        self._settler = Settler(
+            store, flush_s=flush_s, flush_batch=flush_batch, on_settled=self._settled, spool=spool
+        )
 
     # -- seen from outside ------------------------------------------------------------------------
 
@@ -182,6 +191,8 @@ class Engine:
 
     def _start(self, grant: Grant, now: float) -> None:
         slot = Slot(grant, grant.queue.rpartition(".")[0], now)
+        if self._metrics is not None:
+            self._metrics.claimed(grant)
         if self._is_giving_back:  # its claim was on the way
             slot.drop("drained")
         self._slots[grant.member] = slot
@@ -197,6 +208,7 @@ class Engine:
 
     async def _run_job(self, slot: Slot) -> None:
         settlement = await self._attempts.run(slot)
+        slot.ended_mono = time.monotonic()
         self._settler.put(settlement)
         if isinstance(settlement, Release) and settlement.delay_ms:
             self._on_delay(settlement.delay_ms / 1000)
@@ -205,6 +217,8 @@ class Engine:
         slot = self._slots.pop(grant.member)
         self._book(slot, -1)
         self._room.set()
+        if self._metrics is not None:
+            self._metrics.settled(time.monotonic() - slot.ended_mono)
         if code not in ("ok", "same", "moved"):
             log.info("job %s: its outcome was %s", grant.job_id, code)
 

@@ -1,6 +1,7 @@
 """Telemetry: one event per attempt and one per outcome. Never a prompt, an answer or a key.
 
-Units are in the names; `null` means the provider did not say (an unknown cost is never 0).
+Units are in the names; `null` means that nobody said (an unknown cost is never 0). The readers are in
+`shared/store/telemetry.py`; what a script ends by itself has `type`, `job`, `queue`, `state` and `error` only.
 """
 
 from __future__ import annotations
@@ -8,10 +9,37 @@ from __future__ import annotations
 import orjson
 
 from shared.chat import NO_USAGE, Usage
-from shared.errors import ChatqError, UpstreamError
+from shared.errors import (
+    CandidateUnfit,
+    ChatqError,
+    CredentialRejected,
+    FieldRefused,
+    QuotaExhausted,
+    RateLimited,
+    RequestRefused,
+    UpstreamError,
+    UpstreamUnavailable,
+)
 from shared.store.grants import Grant
 from worker.upstream import Answer
 from worker.work import Work
+
+ERROR_CLASSES: dict[type[ChatqError], str] = {
+    UpstreamUnavailable: "retry",
+    FieldRefused: "retry",
+    RateLimited: "limited",
+    QuotaExhausted: "quota",
+    CredentialRejected: "credentials",
+    CandidateUnfit: "unfit",
+    RequestRefused: "refused",
+    UpstreamError: "dropped",
+}
+"""Who has to act on a failed call, in a word; `dropped` = we ended it ourselves. All others are `internal`."""
+
+
+def error_class(error: ChatqError) -> str:
+    """The class of an error (`ERROR_CLASSES`)."""
+    return ERROR_CLASSES.get(type(error), "internal")
 
 
 def attempt_event(
@@ -22,47 +50,79 @@ def attempt_event(
     answer: Answer | None = None,
     error: ChatqError | None = None,
 ) -> bytes:
-    """What one call did: where it went, how long it took, what it cost, why it failed."""
+    """What one call did: where it went, how long it took, what it cost, why it failed.
+
+    `candidate` is the place of the model used in the job's order of preference, from 0; `queue_wait_s` is the time
+    from when the job was last ready until it was claimed.
+    """
     upstream = error if isinstance(error, UpstreamError) else None
     usage = answer.usage if answer else NO_USAGE
+    candidate = work.candidate
     return orjson.dumps(
         {
             "type": "attempt",
             "job": grant.job_id,
+            "token": grant.token,
             "queue": grant.queue,
+            "lane": grant.queue.rpartition(".")[2],
             "client": work.client,
             "source": work.source,
-            "provider": work.candidate.provider,
-            "model": work.candidate.model,
+            "requested_model": work.requested_model,
+            "provider": candidate.provider,
+            "model": candidate.model,
+            "candidate": grant.hops.current,
             "attempt": grant.attempts,
             "at": round(grant.claimed_at, 3),
+            "queue_wait_s": _queue_wait_s(grant),
             "duration_s": round(duration_s, 6),
             "ttfb_s": round(answer.ttfb_s, 6) if answer else None,
             "error": error.code if error else None,
+            "error_class": error_class(error) if error else None,
             "status": upstream.status if upstream else None if error else 200,
             "maybe_billed": upstream.maybe_billed if upstream else error is None,
             **usage,
+            "cost_source": _cost_source(usage),
         }
     )
 
 
-def outcome_event(grant: Grant, work: Work | None, state: str, error_code: str | None, usage: Usage) -> bytes:
-    """How a job ended. The queue wait is that of the last claim."""
-    waited_s = round(grant.claimed_at - grant.enqueued_at, 6) if grant.enqueued_at else None
+def outcome_event(
+    grant: Grant, work: Work | None, state: str, error: ChatqError | None, usage: Usage
+) -> bytes:
+    """How a job ended. `tried` are the candidates it has been to; the queue wait is that of the last claim."""
+    candidate = work.candidate if work else None
     return orjson.dumps(
         {
             "type": "outcome",
             "job": grant.job_id,
             "queue": grant.queue,
+            "lane": grant.queue.rpartition(".")[2],
             "client": work.client if work else None,
             "source": work.source if work else None,
             "requested_model": work.requested_model if work else None,
-            "provider": work.candidate.provider if work else None,
-            "model": work.candidate.model if work else None,
+            "provider": candidate.provider if candidate else None,
+            "model": candidate.model if candidate else None,
+            "tried": _tried(grant, work) if work else [],
             "state": state,
-            "error": error_code,
+            "error": error.code if error else None,
+            "error_class": error_class(error) if error else None,
             "attempts": grant.attempts,
-            "queue_wait_s": waited_s,
+            "queue_wait_s": _queue_wait_s(grant),
             **usage,
+            "cost_source": _cost_source(usage),
         }
     )
+
+
+def _queue_wait_s(grant: Grant) -> float | None:
+    return round(grant.claimed_at - grant.enqueued_at, 6) if grant.enqueued_at else None
+
+
+def _cost_source(usage: Usage) -> str | None:
+    """Who says what it cost: nobody but the provider does yet."""
+    return None if usage["cost_usd"] is None else "provider"
+
+
+def _tried(grant: Grant, work: Work) -> list[str]:
+    visited = grant.hops.visited
+    return [f"{c.provider}/{c.model}" for index, c in enumerate(work.candidates) if index in visited]

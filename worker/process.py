@@ -15,8 +15,9 @@ import secrets
 import signal
 import socket
 from collections.abc import Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from shared.background import end_tasks
@@ -38,8 +39,13 @@ from worker.commands import dispatch
 from worker.engine import Engine
 from worker.heartbeat import Heartbeat
 from worker.janitor import Janitor
+from worker.limit_publisher import LimitPublisher
+from worker.metrics import WorkerMetrics
+from worker.metrics_server import MetricsServer
 from worker.promoter import Promoter
 from worker.rescuer import Rescuer
+from worker.settle import cut
+from worker.spool import Spool, left_behind
 from worker.upstream import Upstream, open_upstream
 from worker.verdict import RetryPolicy
 
@@ -62,6 +68,7 @@ class Plan:
         concurrency: Jobs in flight.
         is_burst: End when nothing is queued, due or in flight.
         follows_parent: Drain when the process that started this one is gone.
+        metrics_port: Where metrics can be read, on the loopback interface, or the next free one; 0: off.
     """
 
     redis_url: str
@@ -69,6 +76,7 @@ class Plan:
     concurrency: int
     is_burst: bool = False
     follows_parent: bool = False
+    metrics_port: int = 0
 
 
 class WorkerProcess:
@@ -80,6 +88,7 @@ class WorkerProcess:
         self._router = Router.from_settings(settings, registry)
         self._queues = [f"{name}.{lane}" for name in plan.providers for lane in Lane]
         self._name = f"chatq-{socket.gethostname().partition('.')[0]}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._metrics = WorkerMetrics(plan.providers) if plan.metrics_port else None
         self._background: list[asyncio.Task[None]] = []
         self._failure: BaseException | None = None
         self._stops = 0
@@ -118,15 +127,21 @@ class WorkerProcess:
             poison_error=POISON.as_json(),
             expired_error=EXPIRED.as_json(),
         )
-        await LimitStore(store).publish(self._plan.providers, self._settings)
+        limits = LimitPublisher(LimitStore(store), self._plan.providers, self._settings)
+        await limits.publish()
         promoter = Promoter(keeper, poll_s=worker.poll_s)
-        engine = self._engine(store, upstreams, promoter)
-        self._take_signals(engine)
-        with self._heartbeat(store, engine) as heartbeat:
+        grants = self._grants(store)
+        await self._settle_left_behind(grants)
+        with ExitStack() as stack:
+            spool = self._open_spool(stack)
+            engine = self._engine(grants, upstreams, promoter, spool)
+            self._take_signals(engine)
+            heartbeat = stack.enter_context(self._heartbeat(store, engine))
             beating = self._role(engine, "heartbeat", heartbeat.run())
             signals = self._signals(store, engine)
             try:
                 await signals.start()
+                self._background.append(self._role(engine, "limit-publisher", limits.run()))
                 for name, role in self._roles(store, engine, keeper, promoter):
                     self._background.append(self._role(engine, name, role))
                 log.info("%s serves %s, %d slots", self._name, ", ".join(upstreams), self._plan.concurrency)
@@ -150,12 +165,33 @@ class WorkerProcess:
         yield "promoter", promoter.run()
         yield "rescuer", Rescuer(keeper, grace_s=grace_s).run()
         yield "janitor", Janitor(store, self._queues, failure_ttl_s=settings.jobs.failure_ttl_s).run()
+        if self._metrics is not None:
+            yield "loop-watch", self._metrics.watch_loop()
+            server = MetricsServer(store, self._metrics, self._plan.providers, port=self._plan.metrics_port)
+            yield "metrics-server", server.run()
         if self._plan.follows_parent:
             yield "parent-watch", self._follow_parent(engine)
 
-    def _engine(self, store: Store, upstreams: Mapping[str, Upstream], promoter: Promoter) -> Engine:
+    def _open_spool(self, stack: ExitStack) -> Spool | None:
+        folder = self._settings.worker.spool_dir
+        if not folder:
+            return None
+        spool = Spool(Path(folder), self._name)
+        stack.callback(spool.close)
+        return spool
+
+    async def _settle_left_behind(self, grants: GrantStore) -> None:
+        """Answers that a process of this machine had when it died go first: their jobs need no further call."""
+        folder = self._settings.worker.spool_dir
+        for outcomes in left_behind(Path(folder)) if folder else ():
+            for group in cut(outcomes, most=self._settings.worker.flush_batch):
+                codes = await grants.finalize(group, retry_s=self._settings.redis.retry_s)
+                for outcome, code in zip(group, codes, strict=True):
+                    log.warning("job %s: an answer from the spool was %s", outcome.grant.job_id, code)
+
+    def _grants(self, store: Store) -> GrantStore:
         jobs, worker, lanes = self._settings.jobs, self._settings.worker, self._settings.lanes
-        grants = GrantStore(
+        return GrantStore(
             store,
             worker=self._name,
             lease_s=worker.lease_s,
@@ -165,12 +201,27 @@ class WorkerProcess:
             max_events=self._settings.telemetry.max_events,
             expired_error=EXPIRED.as_json(),
         )
+
+    def _engine(
+        self,
+        grants: GrantStore,
+        upstreams: Mapping[str, Upstream],
+        promoter: Promoter,
+        spool: Spool | None,
+    ) -> Engine:
+        jobs, worker = self._settings.jobs, self._settings.worker
         policy = RetryPolicy(
             jobs.max_attempts, jobs.backoff_base_s, jobs.backoff_max_s, jobs.max_rate_limit_waits
         )
         return Engine(
             grants,
-            AttemptRunner(self._router, upstreams, policy, max_bytes=jobs.max_body_bytes + CALL_BYTES),
+            AttemptRunner(
+                self._router,
+                upstreams,
+                policy,
+                max_bytes=jobs.max_body_bytes + CALL_BYTES,
+                metrics=self._metrics,
+            ),
             providers=upstreams,
             concurrency=self._plan.concurrency,
             claim_batch=worker.claim_batch,
@@ -178,6 +229,8 @@ class WorkerProcess:
             flush_s=worker.flush_ms / 1000,
             flush_batch=worker.flush_batch,
             on_delay=promoter.parked,
+            metrics=self._metrics,
+            spool=spool,
         )
 
     @contextmanager
@@ -208,12 +261,13 @@ class WorkerProcess:
 
     def _signals(self, store: Store, engine: Engine) -> Signals:
         commands = keys.worker_commands(self._name)
-        served = frozenset(self._queues)
+        # A queue that stopped being empty, or this worker, which waits for a slot.
+        served = frozenset(name.encode() for name in (*self._queues, f"@{self._name}"))
 
         def on_message(channel: str, data: bytes) -> None:
             if channel == commands:
                 dispatch(data, shutdown=lambda: self._stop(engine), stop_job=engine.stop_job)
-            elif data.decode(errors="replace") in served:
+            elif data in served:
                 engine.wake()
 
         return Signals(store, [keys.WAKE, commands], on_message=on_message, on_gap=engine.wake)

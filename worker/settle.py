@@ -1,19 +1,20 @@
-"""Settling: outcomes and releases go to the store in groups.
+"""Settling: outcomes and releases go to the store in groups, small enough for one script.
 
 Group commit: whatever ended while the previous group was on its way goes in the next one; under load a group
 also waits `flush_s` for company, alone it goes at once. An answer is kept until the store has it, however long
 that takes: the call is never repeated because settling failed. A grant keeps its lease and its slot until then,
-so the memory is bounded by the worker's concurrency.
+so the memory is bounded by the worker's concurrency. With a spool the answer is on disk meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from shared.errors import StoreFull, StoreUnavailable
 from shared.store.grants import Grant, GrantStore, Outcome, Release
+from worker.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,21 @@ Send = Callable[..., Awaitable[list[str]]]
 
 RETRY_S = 5.0
 """How long one try to settle may take before it is logged and made again."""
+
+GROUP_BYTES = 4 * 1024 * 1024
+"""Answers in one group, unless a single one is larger: a script that takes long blocks Redis for everybody."""
+
+
+def cut(outcomes: Sequence[Outcome], *, most: int) -> Iterator[Sequence[Outcome]]:
+    """Groups of at most so many outcomes and `GROUP_BYTES` of answers."""
+    start = size = 0
+    for index, outcome in enumerate(outcomes):
+        if index - start == most or (index > start and size + len(outcome.value) > GROUP_BYTES):
+            yield outcomes[start:index]
+            start, size = index, 0
+        size += len(outcome.value)
+    if start < len(outcomes):
+        yield outcomes[start:]
 
 
 class Settler:
@@ -30,6 +46,7 @@ class Settler:
         flush_s: How long a group waits for company while the worker is busy.
         flush_batch: Largest group.
         on_settled: Told each grant the store has dealt with, and how (ok, stale, revoked …).
+        spool: Where answers are kept on disk meanwhile, if anywhere.
     """
 
     def __init__(
@@ -39,11 +56,13 @@ class Settler:
         flush_s: float,
         flush_batch: int,
         on_settled: Callable[[Grant, str], None],
+        spool: Spool | None = None,
     ) -> None:
         self._store = store
         self._flush_s = flush_s
         self._flush_batch = flush_batch
         self._on_settled = on_settled
+        self._spool = spool
         self._outcomes: list[Outcome] = []
         self._releases: list[Release] = []
         self._has_some = asyncio.Event()
@@ -52,6 +71,8 @@ class Settler:
     def put(self, settlement: Outcome | Release) -> None:
         """Take an outcome to store, or a grant to give back."""
         if isinstance(settlement, Outcome):
+            if self._spool is not None:
+                self._spool.put(settlement)
             self._outcomes.append(settlement)
         else:
             self._releases.append(settlement)
@@ -67,8 +88,7 @@ class Settler:
             outcomes, self._outcomes = self._outcomes, []
             releases, self._releases = self._releases, []
             self._last_group = len(outcomes) + len(releases)
-            for start in range(0, len(outcomes), self._flush_batch):
-                group = outcomes[start : start + self._flush_batch]
+            for group in cut(outcomes, most=self._flush_batch):
                 await self._until_done(self._store.finalize, group)
             for start in range(0, len(releases), self._flush_batch):
                 await self._until_done(self._store.release, releases[start : start + self._flush_batch])
@@ -85,8 +105,13 @@ class Settler:
                 return
             else:
                 for item, code in zip(group, codes, strict=True):
-                    self._on_settled(item.grant, code)
+                    self._done(item.grant, code)
                 return
+
+    def _done(self, grant: Grant, code: str) -> None:
+        if self._spool is not None:
+            self._spool.settled(grant)
+        self._on_settled(grant, code)
 
     async def _refused(self, send: Send, group: Sequence[Outcome | Release], exc: Exception) -> None:
         """The group is refused for good: one broken job must not hold up its neighbours."""
@@ -95,4 +120,4 @@ class Settler:
                 await self._until_done(send, group[index : index + 1])
             return
         log.error("job %s cannot be settled: %r", group[0].grant.job_id, exc)
-        self._on_settled(group[0].grant, "refused")
+        self._done(group[0].grant, "refused")

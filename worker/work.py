@@ -38,6 +38,10 @@ class Work:
         return labels
 
 
+CACHED_BYTES = 512
+"""Longest record that is kept: one with metadata is the job's own."""
+
+
 class CorruptJob(ChatqError):
     """What stands in Redis under this id cannot be a chat job; the message says why."""
 
@@ -58,7 +62,7 @@ def open_work(grant: Grant, router: Router, *, max_bytes: int) -> Work:
         request = parse_request(rq_layout.decode_call(grant.data, max_bytes=max_bytes))
     except ValueError as exc:
         raise CorruptJob(str(exc)) from None
-    record = _read_record(grant.info)
+    record = _known_record(grant.info) if len(grant.info) <= CACHED_BYTES else _read_record(grant.info)
     candidates = record.candidates or router.resolve(request.model).candidates[:1]
     if grant.hops.current >= len(candidates):
         raise CorruptJob(f"the job is at candidate {grant.hops.current} of {len(candidates)}")
@@ -76,9 +80,8 @@ class _Record(NamedTuple):
     source: str | None
 
 
-@lru_cache(maxsize=1024)
 def _read_record(info: bytes) -> _Record:
-    """The record; most jobs of a kind share its bytes.
+    """The record.
 
     Raises:
         CorruptJob: It is not what a producer writes.
@@ -91,6 +94,10 @@ def _read_record(info: bytes) -> _Record:
     if not isinstance(fields, dict):
         raise CorruptJob("cq_info is not a JSON object")
     return _Record(_candidates(fields), _label(fields, "client"), _label(fields, "source"))
+
+
+_known_record = lru_cache(maxsize=1024)(_read_record)
+"""The same from memory: jobs of a kind share its bytes."""
 
 
 def _label(info: dict[str, Any], field: str) -> str | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from itertools import islice
+from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from producer.batch.client import BatchClient
 from producer.batch.feeder import CLIENT, line_key
@@ -17,6 +19,17 @@ from producer.batch.run_file import RunFile
 from producer.batch.tally import Tally
 from shared.errors import BatchRefused
 from shared.store.jobs import id_from_key
+
+UNKNOWN_LINES = 20_000
+"""Lines in a row that Redis does not know, blank ones for instance, after which there are none of a run any more:
+lines are submitted in the order of the file."""
+
+
+class _Abandoned(NamedTuple):
+    """An unfinished run that a restart does away with."""
+
+    run: str = ""
+    last_recorded: int = 0
 
 
 class Books:
@@ -34,6 +47,7 @@ class Books:
     """
 
     def __init__(self, source: Path, output: Path, *, is_restart: bool, is_retry: bool) -> None:
+        self._abandoned = _Abandoned()
         self.paths = Paths(output)
         self.files = OutputFiles(self.paths)
         self.ledger = Ledger()
@@ -53,6 +67,7 @@ class Books:
         self._run_file = RunFile(self.paths.run_file)
         try:
             if self._is_restart:
+                self._abandoned = _Abandoned(self._run_file.run, self._last_recorded())
                 self.files.remove()
                 self._run_file.forget()
             self.has_begun = bool(self._run_file.run)
@@ -84,6 +99,21 @@ class Books:
         """A tally that starts with what is recorded."""
         return Tally(recorded_before=self.recorded + self.failed, failed_before=self.failed)
 
+    async def cancel_abandoned(self, client: BatchClient, tally: Tally) -> None:
+        """With `is_restart`: end what the unfinished run left in Redis; nobody will collect it.
+
+        A crash in between leaves the rest, which runs, unread, until its results expire.
+        """
+        run, last_recorded = self._abandoned
+        number = 0
+        while run and number < last_recorded + UNKNOWN_LINES:
+            ids = [id_from_key(CLIENT, line_key(run, number + n)) for n in range(1, 1001)]
+            number += len(ids)
+            if await client.cancel_many(ids):
+                last_recorded = max(last_recorded, number)
+                tally.notice = f"cancelling what the earlier run left: line {number:,}"
+        tally.notice = ""
+
     async def reopen_failed(self, client: BatchClient) -> None:
         """With `is_retry`: drop the failed jobs and their records.
 
@@ -94,6 +124,12 @@ class Books:
             async for ids in _failed_ids(self.files.failed()):
                 await client.forget(ids)
             self.files.remove_failures()
+
+    def _last_recorded(self) -> int:
+        """The highest line number in the files; 0 for files that are not ours, which a restart overwrites."""
+        with suppress(BatchRefused):
+            return max((head.number for head in chain(self.files.recorded(), self.files.failed())), default=0)
+        return 0
 
     def _note(self, heads: Iterator[Head]) -> int:
         count = 0

@@ -12,12 +12,15 @@ from producer.batch.source import Source
 from producer.batch.tally import Tally
 from producer.batch.window import Window
 from producer.submission import Submission
-from shared.errors import BatchRefused, IdempotencyConflict, JobRejected, StoreFull
+from shared.errors import BatchRefused, IdempotencyConflict, JobRejected, LaneFull, StoreFull
 from shared.job import Lane
 from shared.store.jobs import id_from_key
 
 FULL_PAUSE_S = 1.0
 """Pause before a full Redis is asked again; answers that are recorded meanwhile make room."""
+
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
+"""Bounds of the pause before a full lane is asked again, whatever its drain rate promises."""
 
 CLIENT = "default"
 """Whose idempotency keys a batch uses."""
@@ -79,6 +82,20 @@ class Feeder:
             self._tally.in_flight = len(self.in_flight)
 
     async def _submit(self, lines: list[Line]) -> None:
+        while lines:
+            refused = await self._submit_once(lines)
+            if refused:
+                await self._wait_for_room(refused[0][1])
+            lines = [line for line, _ in refused]
+
+    async def _wait_for_room(self, why: LaneFull) -> None:
+        self._tally.notice = str(why)
+        wanted_s = why.retry_after_s if why.retry_after_s is not None else LONGEST_PAUSE_S
+        await asyncio.sleep(min(LONGEST_PAUSE_S, max(SHORTEST_PAUSE_S, wanted_s)))
+        self._tally.notice = ""
+
+    async def _submit_once(self, lines: list[Line]) -> list[tuple[Line, LaneFull]]:
+        """Returns the lines for which a lane has no room just now."""
         keys = [line_key(self._feed.run, line.number) for line in lines]
         ids = [id_from_key(CLIENT, key) for key in keys]
         # Before the submit: a job may end, and be delivered, before the reply is here.
@@ -92,14 +109,19 @@ class Feeder:
                 for line, key in zip(lines, keys, strict=True)
             ]
         )
+        refused: list[tuple[Line, LaneFull]] = []
         for line, job_id, result in zip(lines, ids, results, strict=True):
             if isinstance(result, JobRejected):
                 self.in_flight.pop(job_id, None)
+            if isinstance(result, LaneFull):
+                refused.append((line, result))
+            elif isinstance(result, JobRejected):
                 self._recorder.take_bad_line(_rejected(line, result))
             elif len(self.models) < MAX_MODELS:
                 self.models.add(line.body["model"])
         # Stays False when something was raised: what is in Redis then is for the next run to find out.
         self.is_settled = True
+        return refused
 
     async def _hand_in(self, submissions: list[Submission]) -> list[str | JobRejected]:
         while True:
@@ -121,7 +143,7 @@ def line_key(run: str, number: int) -> str:
 def _rejected(line: Line, why: JobRejected) -> BadLine:
     if isinstance(why, IdempotencyConflict):
         raise BatchRefused(
-            f"line {line.number:,} was submitted with other content before: the input or -m changed; "
+            f"line {line.number:,} was submitted with other content before: the input, -m or --fallback changed; "
             "run the original command again, or --restart"
         )
     return BadLine(line.number, line.custom_id, why.code, str(why))

@@ -6,7 +6,7 @@ optional `id`, `system`, `model` and parameters. Rules and codes: openai-wire §
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,12 +67,21 @@ class Reader:
     Args:
         ledger: Recorded lines; also used to find duplicate ids.
         model: For lines that name none.
+        fallbacks: Models to go on with, for lines that state none.
     """
 
-    def __init__(self, lines: Iterable[RawLine], ledger: Ledger, *, model: str | None) -> None:
+    def __init__(
+        self,
+        lines: Iterable[RawLine],
+        ledger: Ledger,
+        *,
+        model: str | None,
+        fallbacks: Sequence[str] = (),
+    ) -> None:
         self._lines = lines
         self._ledger = ledger
         self._model = model
+        self._fallbacks = list(fallbacks)
         self.count = 0
         """Lines that were not blank, so far."""
 
@@ -89,6 +98,8 @@ class Reader:
                 continue
             self.count += 1
             line = parse_line(raw, model=self._model)
+            if self._fallbacks and isinstance(line, Line):
+                line.body.setdefault("fallbacks", self._fallbacks)
             if not self._ledger.is_first(line.custom_id):
                 text = f"custom_id {line.custom_id!r} was used by an earlier line"
                 line = BadLine(number, line.custom_id, "duplicate_custom_id", text)

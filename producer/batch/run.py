@@ -32,6 +32,7 @@ class Plan:
         source: The input; `-` is standard input.
         model: For lines that name none.
         window: Most lines between input and output at a time, in Redis or waiting to be written.
+        fallbacks: Models to go on with, for lines that state none.
         max_line_bytes: A longer line is refused without being kept.
         retry_s: How long an unreachable Redis is borne.
     """
@@ -42,6 +43,7 @@ class Plan:
     window: int
     max_line_bytes: int
     retry_s: float
+    fallbacks: tuple[str, ...] = ()
 
 
 class BatchRun:
@@ -80,10 +82,11 @@ class BatchRun:
             BatchRefused: The input does not belong to this output, or the output cannot be written.
             StoreUnavailable: Redis is gone; the same command goes on later.
         """
+        await self._books.cancel_abandoned(self._client, self._tally)
         await self._books.reopen_failed(self._client)
         file = open_input(self._plan.source)
         lines = read_lines(file, max_bytes=self._plan.max_line_bytes)
-        reader = Reader(lines, self._books.ledger, model=self._plan.model)
+        reader = Reader(lines, self._books.ledger, model=self._plan.model, fallbacks=self._plan.fallbacks)
         window = Window(self._plan.window)
         source = Source(reader, group_lines=max(1, min(GROUP_LINES, window.size // 4)))
         recorder = Recorder(self._books.files, self._client, window, self._tally, run=self._books.run)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import sys
-import time
+from collections.abc import Iterator
 
 import click
 import orjson
 
+from producer.cli.holds import reason
 from producer.cli.output import echo_fields, echo_json
+from producer.cli.times import moment, span
 from shared.errors import JobFailed
-from shared.job import Job, JobState
+from shared.job import Attempt, Job, JobState
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -26,7 +28,7 @@ def show(job: Job, *, as_json: bool) -> None:
     if as_json:
         echo_json(job)
     elif has_answer:
-        click.echo(_for_terminal(_answer(job)) if sys.stdout.isatty() else _answer(job))
+        click.echo(for_terminal(_answer(job)) if sys.stdout.isatty() else _answer(job))
     elif not job.state.is_terminal:
         echo_fields(_fields(job))
     if job.state.is_terminal and not has_answer:
@@ -44,36 +46,67 @@ def _answer(job: Job) -> str:
             return orjson.dumps(job.response).decode()
 
 
-def _for_terminal(text: str) -> str:
+def for_terminal(text: str) -> str:
     """Control characters made visible: a model's answer must not steer the reader's terminal."""
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def _fields(job: Job) -> list[tuple[str, str]]:
-    state = job.state.value
-    if job.state is JobState.QUEUED and job.wait_reason:
-        state += f" ({_WAITS.get(job.wait_reason, job.wait_reason)}{_until(job.waits_until)})"
-    fields = [("state", state), ("queue", job.queue), ("attempts", str(job.attempts))]
+    fields = [("state", " · ".join(_state(job))), ("queue", job.queue)]
+    if job.held_by is not None:
+        fields.append(("held by", job.held_by))
+    if len(job.candidates) > 1 and job.candidate is not None:
+        at = job.candidates.index(job.candidate) + 1
+        shown = f"{job.candidate.provider}: {job.candidate.model} ({at} of {len(job.candidates)})"
+        fields.append(("candidate", shown))
+    fields.append(("attempts", str(job.attempts)))
     if job.worker:
         fields.append(("worker", job.worker))
     if job.error is not None:
-        fields.append(("last error", _for_terminal(f"{job.error.code}: {job.error.message}")))
-    return fields
+        fields.append(("last error", f"{job.error.code}: {job.error.message}"))
+    return [(name, for_terminal(value)) for name, value in fields + attempt_lines(job)]
 
 
-_WAITS = {
-    "ready": "ready, waits for a worker",
-    "backoff": "waits after a failed attempt",
-    "rate_limited": "waits for a rate limit",
-}
+def _state(job: Job) -> Iterator[str]:
+    """Where the job stands: `queued · 1,204 before it · rate limited until 14:03:20 · about 3 min`."""
+    yield job.state.value
+    if job.state is not JobState.QUEUED:
+        return
+    if job.place is not None:
+        yield f"{job.place:,} before it"
+    if job.wait_reason is not None:
+        yield reason(job.wait_reason, job.waits_until)
+    if job.eta_s is not None:
+        yield f"about {span(job.eta_s)}"
 
 
-def _until(waits_until: float | None) -> str:
-    return f", {max(0.0, waits_until - time.time()):.1f} s more" if waits_until else ""
+def attempt_lines(job: Job) -> list[tuple[str, str]]:
+    """A line for each call that is remembered."""
+    return [
+        (f"attempt {attempt.number or '?'}", " · ".join(_attempt(attempt))) for attempt in job.attempts_log
+    ]
+
+
+def _attempt(attempt: Attempt) -> Iterator[str]:
+    if attempt.started_at is not None:
+        yield moment(attempt.started_at)
+    if attempt.candidate is not None:
+        yield f"{attempt.candidate.provider}: {attempt.candidate.model}"
+    yield attempt.error or "answered"
+    if attempt.status is not None:
+        yield f"HTTP {attempt.status}"
+    if attempt.duration_s is not None:
+        yield f"{attempt.duration_s:.2f} s"
+    if attempt.input_tokens is not None or attempt.output_tokens is not None:
+        yield f"{attempt.input_tokens or 0:,} + {attempt.output_tokens or 0:,} tokens"
+    if attempt.cost_usd is not None:
+        yield f"${attempt.cost_usd:.4f}"
+    if attempt.error is not None and attempt.maybe_billed:
+        yield "maybe billed"
 
 
 def _reason(job: Job) -> str:
     if job.error is None:
         return f"job {job.id} is {job.state}"
     where = f" at {job.error.provider}" if job.error.provider else ""
-    return f"job {job.id} is {job.state}{where}: {job.error.code}: {_for_terminal(job.error.message)}"
+    return f"job {job.id} is {job.state}{where}: {job.error.code}: {for_terminal(job.error.message)}"

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from producer.candidates import find_candidates
 from producer.cli.context import CliContext
 from producer.cli.output import echo_fields, echo_json, echo_table
 from shared.errors import InvalidRequest, ProviderNotFound
@@ -15,6 +16,14 @@ from shared.routing import Router
 from shared.settings import ModelSettings, ProviderSettings, Settings
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+fallbacks = click.option(
+    "--fallback",
+    "fallbacks",
+    multiple=True,
+    metavar="MODEL",
+    help="Model to go on with when the ones before cannot answer; repeatable.",
+)
 
 
 @click.command()
@@ -26,15 +35,21 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     show_default=True,
     help="Lane whose queue is shown.",
 )
+@fallbacks
 @as_json
 @click.pass_obj
-def route(context: CliContext, model: str, lane: str, as_json: bool) -> None:
-    """Explain where MODEL would be sent."""
+def route(context: CliContext, model: str, lane: str, fallbacks: tuple[str, ...], as_json: bool) -> None:
+    """Explain where MODEL would be sent. With --fallback, also what the job would go on with."""
     found = context.router.resolve(model).as_dict(Lane(lane))
+    candidates = find_candidates(model, fallbacks, context.router)
+    found["candidates"] = [{"provider": one.provider, "model": one.model} for one in candidates]
     if as_json:
         echo_json(found)
         return
-    echo_fields([(key, found[key] or "-") for key in found if key != "candidates"])
+    fields = [(key, found[key] or "-") for key in found if key != "candidates"]
+    if len(candidates) > 1:
+        fields.append(("candidates", ", then ".join(f"{one.provider}: {one.model}" for one in candidates)))
+    echo_fields(fields)
 
 
 @click.command()

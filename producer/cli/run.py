@@ -15,7 +15,7 @@ from producer.cli.context import CliContext
 from producer.cli.output import echo_json
 from producer.cli.own_worker import OwnWorker
 from producer.cli.progress import Display
-from producer.cli.routing import as_json
+from producer.cli.routing import as_json, fallbacks
 from producer.cli.session import open_producer, run_async
 from producer.cli.summary import print_summary
 from producer.client import Producer
@@ -36,6 +36,7 @@ class Options:
     source: Path
     output: Path
     model: str | None = None
+    fallbacks: tuple[str, ...] = ()
     lane: Lane = Lane.BATCH
     window: int | None = None
     is_retry: bool = False
@@ -60,6 +61,7 @@ class Options:
     help="Answers; lines without one go to OUT.errors.jsonl.",
 )
 @click.option("-m", "--model", help="For lines that name no model.")
+@fallbacks
 @click.option(
     "--lane", type=click.Choice([lane.value for lane in Lane]), default=Lane.BATCH.value, show_default=True
 )
@@ -67,7 +69,12 @@ class Options:
     "--window", type=click.IntRange(1, 1_000_000), metavar="N", help="Most lines in Redis at a time."
 )
 @click.option("--retry-failed", "is_retry", is_flag=True, help="Ask again for the lines in OUT.errors.jsonl.")
-@click.option("--restart", "is_restart", is_flag=True, help="Remove the output and begin anew.")
+@click.option(
+    "--restart",
+    "is_restart",
+    is_flag=True,
+    help="Remove the output, cancel what is left of its run, and begin anew.",
+)
 @click.option(
     "--with-worker", is_flag=True, help="Run a worker too; on the embedded Redis this is always so."
 )
@@ -137,6 +144,7 @@ async def _run(context: CliContext, options: Options, books: Books, tally: Tally
         plan = Plan(
             source=options.source,
             model=options.model,
+            fallbacks=options.fallbacks,
             lane=options.lane,
             window=options.window or max(MIN_WINDOW, 2 * concurrency),
             max_line_bytes=ESCAPES * settings.jobs.max_body_bytes,

@@ -11,7 +11,7 @@ import click
 
 from producer.cli.context import CliContext
 from producer.client import Producer
-from shared.store.workers import QueueStatus
+from shared.store.status import QueueStatus
 
 _new_event_loop: Callable[[], asyncio.AbstractEventLoop]
 try:

@@ -8,15 +8,20 @@ from collections.abc import Sequence
 import click
 
 from producer.cli.context import CliContext
+from producer.cli.holds import describe
 from producer.cli.output import echo_json, echo_table
 from producer.cli.routing import as_json
 from producer.cli.session import open_producer, run_async
-from shared.store.workers import QueueStatus, QueueView, WorkerView
+from producer.cli.times import span
+from shared.store.status import ProviderView, QueueStatus, QueueView
+from shared.store.workers import WorkerView
 
 INTERVAL_S = 1.0
 """Between two looks of `--watch`."""
 
-QUEUE_HEADINGS = ("provider", "lane", "waiting", "in flight", "scheduled", "oldest", "finished", "failed")
+QUEUE_HEADINGS = (
+    "provider", "lane", "waiting", "in flight", "scheduled", "oldest", "done in", "finished", "failed",
+)  # fmt: skip
 WORKER_HEADINGS = ("worker", "pid", "state", "in flight", "seen", "providers")
 
 
@@ -25,7 +30,7 @@ WORKER_HEADINGS = ("worker", "pid", "state", "in flight", "seen", "providers")
 @as_json
 @click.pass_obj
 def status(context: CliContext, watch: bool, as_json: bool) -> None:
-    """Show the queues by lane (waiting, in flight, oldest age) and the workers."""
+    """Show the queues by lane (waiting, in flight, oldest age), what holds them back, and the workers."""
     run_async(_status(context, is_watching=watch, as_json=as_json))
 
 
@@ -47,6 +52,8 @@ async def _status(context: CliContext, *, is_watching: bool, as_json: bool) -> N
 def _print(found: QueueStatus) -> None:
     echo_table(QUEUE_HEADINGS, queue_rows(found.queues))
     click.echo()
+    if lines := provider_lines(found.providers):
+        click.echo("\n".join(lines) + "\n")
     if found.workers:
         echo_table(WORKER_HEADINGS, worker_rows(found.workers))
     click.echo(_closing(found))
@@ -57,10 +64,26 @@ def queue_rows(queues: Sequence[QueueView]) -> list[tuple[str, ...]]:
     return [
         (
             queue.provider, queue.lane or "-", f"{queue.waiting:,}", f"{queue.in_flight:,}",
-            f"{queue.scheduled:,}", _age(queue.oldest_age_s), f"{queue.finished:,}", f"{queue.failed:,}",
+            f"{queue.scheduled:,}", _span(queue.oldest_age_s), _span(queue.eta_s),
+            f"{queue.finished:,}", f"{queue.failed:,}",
         )
         for queue in queues
     ]  # fmt: skip
+
+
+def provider_lines(providers: Sequence[ProviderView]) -> list[str]:
+    """What stands in the way of providers' jobs, each thing once: an account may serve several."""
+    lines = [describe(hold) for provider in providers for hold in provider.holds]
+    lines += [
+        f"{provider.name}: {provider.quarantine:,} in quarantine, their workers died"
+        for provider in providers
+        if provider.quarantine
+    ]
+    return list(dict.fromkeys(lines))
+
+
+def _span(seconds: float | None) -> str:
+    return "-" if seconds is None else span(seconds)
 
 
 def worker_rows(workers: Sequence[WorkerView]) -> list[tuple[str, ...]]:
@@ -78,6 +101,7 @@ def worker_rows(workers: Sequence[WorkerView]) -> list[tuple[str, ...]]:
 
 def _closing(found: QueueStatus) -> str:
     waiting = sum(queue.waiting + queue.scheduled for queue in found.queues)
+    waiting += sum(provider.quarantine for provider in found.providers)
     in_flight = sum(queue.in_flight for queue in found.queues)
     text = f"{waiting:,} waiting, {in_flight:,} in flight, {len(found.workers)} workers"
     if found.is_suspended:
@@ -85,11 +109,3 @@ def _closing(found: QueueStatus) -> str:
     if waiting and not found.workers:
         return f"{text}; nobody works: start a worker with `chatq worker`"
     return text
-
-
-def _age(age_s: float | None) -> str:
-    if age_s is None:
-        return "-"
-    if age_s < 120:
-        return f"{age_s:.0f} s"
-    return f"{age_s / 60:.0f} min" if age_s < 7200 else f"{age_s / 3600:.1f} h"

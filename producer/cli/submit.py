@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import Any
 
@@ -11,27 +10,13 @@ import orjson
 
 from producer.cli.answer import show
 from producer.cli.context import CliContext
+from producer.cli.duration import Duration
 from producer.cli.output import echo_json
-from producer.cli.routing import as_json
+from producer.cli.routing import as_json, fallbacks
 from producer.cli.session import open_producer, run_async, warn_without_worker
 from producer.submission import Submission
 from shared.errors import InvalidRequest, JobRejected
 from shared.job import Job, Lane
-
-UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-
-
-class Duration(click.ParamType[float]):
-    """`90`, `90s`, `30m`, `2h`, `1d` as seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds, more than 0."""
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", str(value))
-        if match is None or not float(match[1]):
-            self.fail(f"{value!r}: write 90s, 30m, 2h or 1d", param, ctx)
-        return float(match[1]) * UNITS_S[match[2]]
 
 
 class Pair(click.ParamType[tuple[str, Any]]):
@@ -83,6 +68,7 @@ class Pair(click.ParamType[tuple[str, Any]]):
     show_default=True,
     help="Which of the provider's queues.",
 )
+@fallbacks
 @click.option("--idempotency-key", metavar="KEY", help="Same key and same request: the same job.")
 @click.option(
     "--metadata",
@@ -167,6 +153,7 @@ def _request(options: dict[str, Any]) -> dict[str, Any]:
         body["messages"] = [{"role": "system", "content": options["system"]}, *messages]
     params: dict[str, Any] = dict(options["params"])
     named = {name: options[name] for name in ("model", "max_tokens", "temperature")}
+    named["fallbacks"] = list(options["fallbacks"]) or None
     return {**body, **params, **{name: value for name, value in named.items() if value is not None}}
 
 

@@ -63,6 +63,9 @@ class CallResult(NamedTuple):
         output_tokens: The same.
         observed: Limits in the answer's headers.
         blame: What a call that was not answered speaks of.
+        ended: `ok` or the class of the error (`worker/events.py`), for the counters; empty = no call was made.
+        cost_usd: As the provider states it, or None.
+        is_billed: Whether it may be charged for, so that a cost not stated counts as unknown.
     """
 
     reserved: int
@@ -72,17 +75,29 @@ class CallResult(NamedTuple):
     output_tokens: int | None = None
     observed: ObservedLimits | None = None
     blame: Blame | None = None
+    ended: str = ""
+    cost_usd: float | None = None
+    is_billed: bool = False
 
     def encode(self) -> bytes:
         """As `lua/lib/results.lua` reads it."""
         prompt = -1 if self.prompt_tokens is None else self.prompt_tokens
         output = -1 if self.output_tokens is None else self.output_tokens
-        words = b"%d %d %d %d %s " % (
+        cost = (
+            b"%d" % round(self.cost_usd * 1e6)
+            if self.cost_usd is not None
+            else b"?"
+            if self.is_billed
+            else b"-"
+        )
+        words = b"%d %d %d %d %s %s %s " % (
             self.reserved,
             prompt,
             output,
             self.sent_at * 1000,
             self.verdict.encode(),
+            self.ended.encode() or b"-",
+            cost,
         )
         if self.observed is not None:
             words += ",".join("" if value is None else str(value) for value in self.observed).encode()

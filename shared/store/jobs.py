@@ -228,8 +228,10 @@ class JobStore:
 
     async def cancel(self, job_ids: Sequence[str]) -> list[tuple[str, str]]:
         """End jobs as cancelled. Returns (state before, state after) a job; empty strings for unknown ids."""
-        words = await self._store.run("cancel_jobs", [self._max_events, *job_ids])
-        reply = [word.decode() for word in words]
+        reply: list[str] = []
+        for start in range(0, len(job_ids), BATCH):
+            words = await self._store.run("cancel_jobs", [self._max_events, *job_ids[start : start + BATCH]])
+            reply += [word.decode(errors="replace") for word in words]
         return list(zip(reply[::2], reply[1::2], strict=True))
 
     async def forget(self, job_ids: Sequence[str]) -> int:

@@ -6,15 +6,17 @@ that cannot be read is an error of that job (`corrupt_job`), and the jobs beside
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypedDict
 
 import orjson
 import redis.asyncio
 from redis.exceptions import ResponseError
 
-from shared.job import Candidate, Job, JobError, JobState
+from shared.job import Attempt, Candidate, Job, JobError, JobState, WaitReason
 from shared.store import keys, rq_layout
+from shared.store.grants import parse_hops
+from shared.store.waiting import read_number, read_object, read_reason
 
 
 class _Row(NamedTuple):
@@ -32,6 +34,8 @@ class _Row(NamedTuple):
     cq_error: bytes | None
     cq_wait: bytes | None
     worker_name: bytes | None
+    cq_hops: bytes | None
+    cq_tries: bytes | None
 
     @property
     def state(self) -> JobState:
@@ -52,6 +56,14 @@ class _Row(NamedTuple):
         if self.state is JobState.COMPLETED:
             return self.cq_result is None
         return self.state is JobState.FAILED and self.cq_error is None
+
+
+class _Usage(TypedDict):
+    """What a call drew, as `Attempt` names it."""
+
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_usd: float | None
 
 
 async def read_jobs(client: redis.asyncio.Redis, job_ids: Sequence[str]) -> list[Job | None]:
@@ -98,16 +110,19 @@ async def _read_details(client: redis.asyncio.Redis, rows: dict[str, _Row]) -> d
 
 
 def _view(job_id: str, row: _Row, detail: Any) -> Job:
-    info = _json_object(row.cq_info) or {}
+    info = read_object(row.cq_info)
     response, error = _outcome(row, detail)
     metadata = info.get("metadata")
-    return Job(
+    candidates = read_candidates(info)
+    # Most jobs have neither moved nor failed, and a batch reads a million of them.
+    current = parse_hops(_text(row.cq_hops) or "").current if row.cq_hops else 0
+    job = Job(
         id=job_id,
         state=row.state,
         queue=row.queue,
         lane=row.queue.rpartition(".")[2],
         requested_model=_str(info.get("model")),
-        candidate=_candidate(info.get("candidates")),
+        candidate=candidates[current] if current < len(candidates) else None,
         attempts=rq_layout.parse_int(row.cq_attempts) or 0,
         created_at=rq_layout.parse_date(row.created_at),
         started_at=rq_layout.parse_date(row.started_at),
@@ -119,7 +134,55 @@ def _view(job_id: str, row: _Row, detail: Any) -> Job:
         source=_str(info.get("source")),
         metadata=metadata if isinstance(metadata, dict) else {},
         worker=_text(row.worker_name),
+        candidates=candidates,
+        attempts_log=list(_failed_calls(row.cq_tries)) if row.cq_tries else [],
     )
+    if response is not None and not row.is_stock:
+        job.attempts_log.append(_answering_call(job, response))
+    return job
+
+
+def _failed_calls(raw: bytes) -> Iterator[Attempt]:
+    """The calls that did not end their job well: a JSON object a line, as the worker's telemetry has it."""
+    for line in raw.split(b"\n"):
+        if fields := read_object(line):
+            started_at, duration_s = read_number(fields.get("at")), read_number(fields.get("duration_s"))
+            yield Attempt(
+                number=_int(fields.get("attempt")),
+                candidate=_candidate([fields.get("provider"), fields.get("model")]),
+                started_at=started_at,
+                duration_s=duration_s,
+                status=_int(fields.get("status")),
+                error=_str(fields.get("error")),
+                maybe_billed=fields.get("maybe_billed") is True,
+                **_usage(fields),
+            )
+
+
+def _answering_call(job: Job, response: dict[str, Any]) -> Attempt:
+    """The last call of a completed job: it stands in the answer's `chatq` record."""
+    record = response.get("chatq")
+    record = record if isinstance(record, dict) else {}
+    usage = record.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    return Attempt(
+        number=job.attempts,
+        candidate=_candidate([record.get("provider"), record.get("upstream_model")]) or job.candidate,
+        started_at=job.started_at,
+        duration_s=read_number(record.get("latency_s")),
+        status=200,
+        error=None,
+        maybe_billed=True,
+        **_usage(usage),
+    )
+
+
+def _usage(fields: dict[str, Any]) -> _Usage:
+    return {
+        "input_tokens": _int(fields.get("input_total")),
+        "output_tokens": _int(fields.get("output_total")),
+        "cost_usd": read_number(fields.get("cost_usd")),
+    }
 
 
 def _outcome(row: _Row, detail: Any) -> tuple[dict[str, Any] | None, JobError | None]:
@@ -155,18 +218,26 @@ def _error(raw: bytes) -> JobError:
     )
 
 
-def _candidate(candidates: Any) -> Candidate | None:
-    match candidates:
-        case [[str(provider), str(model)], *_]:
+def read_candidates(info: dict[str, Any]) -> list[Candidate]:
+    """All candidates of a job's `cq_info`; none if one of them cannot be read, because places count."""
+    pairs = info.get("candidates")
+    found = [_candidate(pair) for pair in pairs] if isinstance(pairs, list) else []
+    known = [candidate for candidate in found if candidate is not None]
+    return known if len(known) == len(found) else []
+
+
+def _candidate(pair: Any) -> Candidate | None:
+    match pair:
+        case [str(provider), str(model)]:
             return Candidate(provider, model)
         case _:
             return None
 
 
-def _wait_reason(row: _Row) -> str | None:
+def _wait_reason(row: _Row) -> WaitReason | None:
     if row.status == b"queued":
-        return "ready"
-    return _text(row.cq_wait) or "backoff" if row.is_parked else None
+        return WaitReason.READY
+    return (read_reason(_text(row.cq_wait)) or WaitReason.BACKOFF) if row.is_parked else None
 
 
 def _json_object(raw: bytes | None) -> dict[str, Any] | None:
@@ -184,3 +255,7 @@ def _text(raw: bytes | None) -> str | None:
 
 def _str(value: Any) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _int(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

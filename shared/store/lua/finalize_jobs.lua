@@ -72,6 +72,7 @@ for i = 3, #ARGV, 9 do
   codes[#codes + 1] = code
   if code == 'ok' or code == 'salvaged' then
     add_events(max_events, ARGV[i + 4], ARGV[i + 5])
+    if code == 'salvaged' then count(code) end
   else
     count(code)
     if code ~= 'same' then add_events(max_events, ARGV[i + 4], '') end

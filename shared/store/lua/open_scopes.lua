@@ -5,7 +5,7 @@
 -- ARGV 1 number of scopes  then the scopes  then queues whose held lots are to be looked at again, and whose workers are woken
 -- Returns {1 or 0 a scope: whether it was closed or being tried, then how many lots were released; call again while that is not 0}.
 local CLOSURE = {'closed_until', 'strikes', 'quiet_until', 'breaker', 'opened_why', 'opened_at', 'open_until', 'opens', 'stage_at', 'base',
-  'good', 'bad', 'good_before', 'bad_before', 'counted_since'}
+  'good', 'bad', 'good_before', 'bad_before', 'bad_in_a_row', 'counted_since'}
 redis.call('ZREM', LEASES, '')
 local reply, n_scopes, released = {}, tonumber(ARGV[1]), 0
 for i = 2, 1 + n_scopes do

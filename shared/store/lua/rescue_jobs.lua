@@ -40,6 +40,9 @@ local function rescue(id, token, member)
   drop_execution(id, token)
   if not job or job.status ~= 'started' or job.token ~= token then return 'dropped' end
   tally('abandoned ' .. provider_of(job.origin), 1)
+  count('abandoned')
+  add_events(ARGV[3], cjson.encode({type = 'attempt', job = id, token = token, queue = job.origin, attempt = job.attempts,
+    error = 'worker_lost', maybe_billed = true}), '')
   take_back(job)
   return 'rescued'
 end

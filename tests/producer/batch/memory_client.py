@@ -49,6 +49,7 @@ class MemoryClient:
         self.outcome = outcome
         self.asked: dict[str, int] = {}
         self.jobs: dict[str, Job] = {}
+        self.cancelled: list[str] = []
         self.is_holding = False
         self.most_pending = 0
 
@@ -60,6 +61,11 @@ class MemoryClient:
 
     async def forget(self, job_ids: Sequence[str]) -> int:
         return sum(self.jobs.pop(job_id, None) is not None for job_id in job_ids)
+
+    async def cancel_many(self, job_ids: Sequence[str]) -> int:
+        known = [job_id for job_id in job_ids if job_id in self.jobs]
+        self.cancelled += known
+        return len(known)
 
 
 class MemoryWatch:

@@ -176,3 +176,19 @@ def test_input_shorter_than_its_record_stops(ledger: Ledger) -> None:
     ledger.note_recorded([(5, "line-5")])
     with pytest.raises(BatchRefused, match="has 2 lines, but line 5 is recorded"):
         read(ledger, {"prompt": "1"}, {"prompt": "2"})
+
+
+def test_fallbacks_are_for_lines_that_state_none(ledger: Ledger) -> None:
+    """In both forms; an empty list is a statement."""
+    raw = b"\n".join(
+        orjson.dumps(line)
+        for line in (
+            {"prompt": "a"},
+            {"custom_id": "b", "body": {"model": "m", "messages": MESSAGES}},
+            {"prompt": "c", "fallbacks": []},
+            {"prompt": "d", "fallbacks": ["own"]},
+        )
+    )
+    lines = Reader(read_lines(io.BytesIO(raw), max_bytes=1000), ledger, model="m", fallbacks=("x", "y"))
+    found = [line.body["fallbacks"] for line in lines if isinstance(line, Line)]
+    assert found == [["x", "y"], ["x", "y"], [], ["own"]]

@@ -15,7 +15,7 @@ import pytest
 from producer.batch import BatchRun, Plan, Tally
 from producer.batch.books import Books
 from producer.submission import Submission
-from shared.errors import BatchRefused, InvalidRequest, JobRejected, StoreFull, StoreUnavailable
+from shared.errors import BatchRefused, InvalidRequest, JobRejected, LaneFull, StoreFull, StoreUnavailable
 from shared.job import Job, JobError, JobState, Lane
 
 from .memory_client import MemoryClient, MemoryWatch, answer, job
@@ -139,6 +139,49 @@ async def test_failures_go_to_the_error_file(batch: Batch) -> None:
     assert await batch.run()
     assert batch.answers() == []
     assert batch.tally.summary()["errors"] == {"connect_failed": 5}
+
+
+class FullClient(MemoryClient):
+    """Takes two lines a call: its lane is full."""
+
+    def watch(self) -> MemoryWatch:
+        return FullWatch(self)
+
+
+class FullWatch(MemoryWatch):
+    async def submit_many(self, submissions: Any) -> list[str | JobRejected]:
+        submissions = list(submissions)
+        full: list[str | JobRejected] = [
+            LaneFull("queue q takes no more", queue="q", retry_after_s=0.01) for _ in submissions[2:]
+        ]
+        return await super().submit_many(submissions[:2]) + full
+
+
+async def test_full_lane_is_waited_for(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no line's error; the display says why it takes so long."""
+    monkeypatch.setattr("producer.batch.feeder.SHORTEST_PAUSE_S", 0.01)
+    batch.client = FullClient()
+    batch.write_many(9)
+    notices = set()
+
+    def look(tally: Tally) -> bool:
+        notices.add(tally.notice)
+        return False
+
+    assert await batch.run(stop_when=look)
+    assert batch.numbers() == list(range(1, 10))
+    assert batch.errors() == []
+    assert notices == {"", "queue q takes no more"}
+
+
+async def test_run_that_waits_for_a_full_lane_can_be_stopped(batch: Batch) -> None:
+    """What is in Redis is recorded, the rest is for the next run."""
+    batch.client = FullClient()
+    batch.write_many(9)
+    assert not await batch.run(stop_when=lambda tally: tally.done == 2)
+    batch.client = MemoryClient()
+    assert await batch.run()
+    assert batch.numbers() == list(range(1, 10))
 
 
 class RejectingClient(MemoryClient):
@@ -265,6 +308,26 @@ async def test_restart_asks_everything_anew(batch: Batch) -> None:
     batch.client.outcome = answer
     assert await batch.run(is_restart=True)
     assert (len(batch.answers()), batch.errors(), len(batch.client.asked)) == (5, [], 10)
+
+
+async def test_restart_cancels_what_an_unfinished_run_left(batch: Batch) -> None:
+    """Its lines would be answered for nobody; those of this run are left alone."""
+    batch.write_many(50)
+    batch.client.is_holding = True
+    await batch.run(stop_when=lambda tally: len(batch.client.jobs) == 50)
+    left = set(batch.client.jobs)
+    batch.client.is_holding = False
+    assert await batch.run(is_restart=True)
+    assert set(batch.client.cancelled) == left
+    assert len(batch.answers()) == 50
+
+
+async def test_restart_of_a_finished_run_cancels_nothing(batch: Batch) -> None:
+    """There is nothing left of it."""
+    batch.write_many(5)
+    await batch.run()
+    assert await batch.run(is_restart=True)
+    assert batch.client.cancelled == []
 
 
 async def test_changed_input_is_refused_and_leaves_no_trace(batch: Batch) -> None:

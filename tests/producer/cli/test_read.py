@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import time
 
 import pytest
 
 from producer import Producer
 from producer.cli.answer import show
 from shared.errors import JobFailed
-from shared.job import Job, JobError, JobState
+from shared.job import Attempt, Candidate, Job, JobError, JobState, WaitReason
 from tests.support import WorkerRunner
 
 from .conftest import RunChatq
@@ -30,7 +32,7 @@ async def test_get_tells_why_a_job_waits(
     job_id = await producer.submit(REQUEST)
     result = await asyncio.to_thread(run_chatq, "get", job_id, **env)
     assert result.exit_code == 0
-    assert "queued (ready, waits for a worker)" in result.stdout
+    assert "queued · 0 before it · no worker serves its queue" in result.stdout
     assert "ollama.default" in result.stdout
 
 
@@ -88,9 +90,32 @@ async def test_cancelled_job_stays_cancelled(
 
 def ended(state: JobState, **fields: object) -> Job:
     return Job(
-        id="j", state=state, lane="default", queue="ollama.default", requested_model="m", candidate=None,
-        attempts=1, created_at=0.0, **fields,  # type: ignore[arg-type]
+        id="j", state=state, lane="default", queue="ollama.default", requested_model="m",
+        candidate=Candidate("ollama", "m"), attempts=1, created_at=0.0, **fields,  # type: ignore[arg-type]
     )  # fmt: skip
+
+
+def test_waiting_job_tells_its_whole_story(capsys: pytest.CaptureFixture[str]) -> None:
+    """Place, reason, ETA; where it is among its candidates; what its calls came to."""
+    there, here = Candidate("openrouter", "a/b"), Candidate("ollama", "m")
+    show(
+        ended(
+            JobState.QUEUED, place=1204, wait_reason=WaitReason.RATE_LIMITED, waits_until=time.time() + 60,
+            eta_s=190.0, held_by="ollama", candidates=[there, here],
+            attempts_log=[Attempt(1, there, 0.0, 0.25, 503, "overloaded", 7, None, 0.5, True)],
+        ),
+        as_json=False,
+    )  # fmt: skip
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(
+        r"state +queued · 1,204 before it · rate limited until [\d :-]+ · about 3 min", lines[0]
+    )
+    assert "ollama: m (2 of 2)" in "\n".join(lines)
+    assert re.fullmatch(
+        r"attempt 1 +[\d :-]+ · openrouter: a/b · overloaded · HTTP 503 · 0.25 s · 7 \+ 0 tokens"
+        r" · \$0.5000 · maybe billed",
+        lines[-1],
+    )
 
 
 def test_tool_call_is_shown_as_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,6 +40,26 @@ def test_route_explains_to_people(run_chatq: RunChatq) -> None:
     ]
 
 
+def test_route_lists_all_candidates(run_chatq: RunChatq) -> None:
+    """In order, each once; the rest is of the first."""
+    args = ("route", "m", "--fallback", "openrouter/a/b", "--fallback", "ollama/m", "--fallback", "ollama/n")
+    result = run_chatq(*args, "--json", OPENROUTER_API_KEY=SECRET)
+    found = orjson.loads(result.stdout)
+    assert [(one["provider"], one["model"]) for one in found["candidates"]] == [
+        ("ollama", "m"), ("openrouter", "a/b"), ("ollama", "n"),
+    ]  # fmt: skip
+    assert (found["requested"], found["queue"]) == ("m", "ollama.default")
+    lines = run_chatq(*args, OPENROUTER_API_KEY=SECRET).stdout.splitlines()
+    assert lines[-1] == "candidates      ollama: m, then openrouter: a/b, then ollama: n"
+
+
+def test_fallback_that_leads_nowhere_is_refused(run_chatq: RunChatq) -> None:
+    """A fallback that is off would be none."""
+    result = run_chatq("route", "m", "--fallback", "openrouter/x")
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert "provider 'openrouter' is not registered" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("model", "exit_code", "words"),
     [

@@ -101,6 +101,27 @@ async def test_failed_lines_exit_with_1(chatq: Chatq, workers: WorkerRunner, tmp
     assert (again.code, again.out, len(ids(tmp_path))) == (0, "", 5)
 
 
+async def test_fallback_answers_for_the_model(chatq: Chatq, workers: WorkerRunner, tmp_path: Path) -> None:
+    """The first one cannot; the summary says who did."""
+    workers.start()
+    write(tmp_path, 5)
+    args = ("-m", "sim-fault-bad-key", "--fallback", "openrouter/good", "--json")
+    done = await chatq.run("run", "in.jsonl", "-o", "out.jsonl", *args)
+    summary = json.loads(done.out)
+    assert (done.code, summary["done"]) == (0, 5)
+    assert {row["provider"] for row in summary["models"]} == {"openrouter"}
+
+
+async def test_full_lane_only_slows_a_run(chatq: Chatq, workers: WorkerRunner, tmp_path: Path) -> None:
+    """Every line is answered in the end."""
+    workers.start()
+    write(tmp_path, 40)
+    done = await chatq.run(
+        "run", "in.jsonl", "-o", "out.jsonl", "-m", "m", "--json", CHATQ_ADMISSION__BATCH__MAX_JOBS="15"
+    )
+    assert (done.code, sorted(ids(tmp_path))) == (0, all_ids(40))
+
+
 async def test_missing_worker_is_told_then_waited_for(
     chatq: Chatq, workers: WorkerRunner, tmp_path: Path
 ) -> None:

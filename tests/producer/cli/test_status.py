@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 from producer import Producer
 from shared.job import Lane
-from tests.support import WorkerRunner
+from tests.support import RedisServer, WorkerRunner
 
 from .conftest import RunChatq
 
@@ -23,6 +24,21 @@ async def test_status_counts_by_lane(run_chatq: RunChatq, redis_url: str, produc
     assert rows["ollama", "batch"] == ["2", "0", "0"]
     assert rows["ollama", "interactive"] == ["1", "0", "0"]
     assert "3 waiting, 0 in flight, 0 workers; nobody works" in result.stdout
+
+
+async def test_status_says_what_stands_in_the_way(
+    run_chatq: RunChatq, redis_url: str, redis_server: RedisServer, producer: Producer
+) -> None:
+    """Closed accounts, used-up limits, suspects: a line each."""
+    await producer.submit(REQUEST)
+    until = (time.time() - 1_735_689_600 + 60) * 1000
+    with redis_server.client() as raw:
+        raw.set("chatq:scope:account:ollama", json.dumps({"closed_until": until}), ex=60)
+        raw.rpush("chatq:quarantine:ollama", "x", "y")
+    result = await asyncio.to_thread(run_chatq, "status", CHATQ_REDIS_URL=redis_url)
+    assert "ollama: closed, as the provider asked until " in result.stdout
+    assert "ollama: 2 in quarantine, their workers died" in result.stdout
+    assert "3 waiting, 0 in flight" in result.stdout
 
 
 async def test_status_lists_workers(run_chatq: RunChatq, workers: WorkerRunner) -> None:

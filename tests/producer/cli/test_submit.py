@@ -76,6 +76,29 @@ def test_request_is_read_from_a_file(
     assert request_of(redis_server, result.stdout.strip()) == {**body, "model": "other"}
 
 
+async def test_fallbacks_stand_in_the_request(
+    run_chatq: RunChatq, env: dict[str, str], redis_server: RedisServer, producer: Producer
+) -> None:
+    """In their order; they are the job's further candidates."""
+    result = await asyncio.to_thread(
+        run_chatq, "submit", "m", "hi", "--fallback", "ollama/n", "--fallback", "o", **env
+    )
+    assert request_of(redis_server, result.stdout.strip())["fallbacks"] == ["ollama/n", "o"]
+    job = await producer.get(result.stdout.strip())
+    assert [one.model for one in job.candidates] == ["m", "n", "o"]
+
+
+def test_full_lane_exits_with_7(run_chatq: RunChatq, env: dict[str, str]) -> None:
+    """With why, and when to come back."""
+    full = {**env, "CHATQ_ADMISSION__DEFAULT__MAX_JOBS": "1"}
+    run_chatq("submit", "m", "hi", **full)
+    result = run_chatq("submit", "m", "hi", **full)
+    assert (result.exit_code, result.stdout) == (7, "")
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith("chatq: queue ollama.default takes no more: 1 jobs wait there")
+    assert line.endswith("try again later")
+
+
 async def test_wait_prints_the_answer(run_chatq: RunChatq, workers: WorkerRunner) -> None:
     """Its text, and nothing else on standard output."""
     workers.start()

@@ -1,8 +1,11 @@
 -- What calls showed: tokens for the ledger, results for the breakers, waits for the scopes (needs ledger, breaker, lots).
--- shown: "<reserved> <prompt> <output> <sent_at> <verdict> <observed>", and for a call that failed a newline and a JSON object. Numbers in tokens, -1 = not known; sent_at in Unix ms; '' = no call was made.
+-- shown: "<reserved> <prompt> <output> <sent_at> <verdict> <ended> <cost> <observed>", and for a call that failed a newline and a
+-- JSON object. Numbers in tokens, -1 = not known; sent_at in Unix ms; '' = no call was made.
 --   verdict: good, bad (failures: counted by the breaker), limited, refused (says nothing about the upstream's health)
+--   ended: ok, or the class of the error, for the counters; - = no call was made. cost: millionths of a dollar, ? = unknown, - = none
 --   observed: limit and remaining requests, limit and remaining tokens, comma-separated, '' where not said
---   JSON: {scope (provider|account|model|job), kind (rate|quota|credentials|failure), wait_ms (-1 = not stated), own_ms, own_max_ms, dimension?, limit?}
+--   JSON: {scope (provider|account|model|job), kind (rate|quota|credentials|failure), wait_ms (-1 = not stated), own_ms,
+--   own_max_ms, dimension?, limit?}
 -- What is gathered about the calls of a provider and whose is counted once a script.
 local function add_bad(s, sent_at)
   s.bad_results = (s.bad_results or 0) + 1
@@ -25,7 +28,8 @@ end
 -- Books what the call of a grant showed; its lease is just removed. Returns when the blamed scope opens again, or nil.
 local function settle_call(job, queue, shown)
   if shown == '' then return nil end
-  local reserved, prompt, output, sent_at, verdict, rest = string.match(shown, '^(%S+) (%S+) (%S+) (%S+) (%a+) ?(.*)$')
+  local reserved, prompt, output, sent_at, verdict, ended, cost, rest =
+    string.match(shown, '^(%S+) (%S+) (%S+) (%S+) (%a+) (%S+) (%S+) ?(.*)$')
   reserved, prompt, output, sent_at = tonumber(reserved), tonumber(prompt), tonumber(output), tonumber(sent_at) - EPOCH
   local d = call_scopes(provider_of(queue), read_cost(job).who)
   if output >= 0 then
@@ -34,6 +38,12 @@ local function settle_call(job, queue, shown)
     d.more = (d.more or 0) - reserved
   end
   d.queue = queue
+  if ended ~= '-' then
+    d.ended = d.ended or {}
+    d.ended[ended] = (d.ended[ended] or 0) + 1
+    if tonumber(cost) then d.micro_usd = (d.micro_usd or 0) + cost end
+    if cost == '?' then d.cost_unknown = (d.cost_unknown or 0) + 1 end
+  end
   if verdict == 'good' then
     d.good, d.sent_at = (d.good or 0) + 1, math.max(d.sent_at or 0, sent_at)
     if output >= 0 then
@@ -77,11 +87,23 @@ local function count_scope(s, good, bad, sent_at)
   end
 end
 
+-- The counters of this minute, a provider: calls by how they ended, tokens of answers, cost in millionths of a dollar.
+local function tally_calls(provider, d)
+  for ended, n in pairs(d.ended or {}) do tally('calls ' .. provider .. ' ' .. ended, n) end
+  if d.answers then
+    tally('tokens ' .. provider .. ' input', d.prompt)
+    tally('tokens ' .. provider .. ' output', d.output)
+  end
+  if d.micro_usd then tally('cost ' .. provider .. ' micro_usd', d.micro_usd) end
+  if d.cost_unknown then tally('cost ' .. provider .. ' unknown', d.cost_unknown) end
+end
+
 -- Counts what was gathered. Before commit_lots(): it needs the slots as they were.
 local function commit_results()
   local good, latest = {}, {}
-  for _, of_provider in pairs(drawn_on) do
+  for provider, of_provider in pairs(drawn_on) do
     for _, d in pairs(of_provider.by_who) do
+      tally_calls(provider, d)
       if d.more then
         for _, s in ipairs(d.limited) do settle_tokens(s, d.more) end
         correct_share(d.queue, d.client_name, d.more)

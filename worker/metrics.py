@@ -1,0 +1,121 @@
+"""What one worker process measures of itself: waits, calls, settling, its event loop. Plain counts, to be cheap.
+
+`worker/exposition.py` gives them their Prometheus names. Nothing here knows a job, a client, a model or a key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable
+
+from shared.errors import ChatqError, UpstreamError
+from shared.store.grants import Grant
+from worker.events import error_class
+from worker.upstream import Answer
+
+CALL_BOUNDS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+WAIT_BOUNDS_S = (0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
+LAG_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0)
+
+LOOP_LOOK_S = 0.25
+"""How often the lateness of the event loop is measured."""
+
+
+class Histogram:
+    """Counts of seconds by upper bound; the last count is what was above all of them."""
+
+    __slots__ = ("bounds_s", "counts", "total_s")
+
+    def __init__(self, bounds_s: tuple[float, ...]) -> None:
+        self.bounds_s = bounds_s
+        self.counts = [0] * (len(bounds_s) + 1)
+        self.total_s = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one."""
+        self.counts[bisect_left(self.bounds_s, seconds)] += 1
+        self.total_s += seconds
+
+
+class ProviderMetrics:
+    """The calls to one provider."""
+
+    __slots__ = ("cost_unknown", "cost_usd", "input_tokens", "outcomes", "output_tokens", "seconds")
+
+    def __init__(self) -> None:
+        self.outcomes: defaultdict[str, int] = defaultdict(int)
+        """By `ok` or the class of the error."""
+        self.seconds = Histogram(CALL_BOUNDS_S)
+        self.input_tokens = 0
+        self.output_tokens = 0
+        self.cost_usd = 0.0
+        """As far as the provider states it."""
+        self.cost_unknown = 0
+        """Calls that may be billed and whose cost nobody states."""
+
+
+class WorkerMetrics:
+    """What a worker process has measured since it started."""
+
+    def __init__(self, providers: Iterable[str]) -> None:
+        self.providers = {name: ProviderMetrics() for name in providers}
+        self.waits: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(WAIT_BOUNDS_S))
+        """Time in the queue by `wait_reason`."""
+        self.settling = Histogram(LAG_BOUNDS_S)
+        """From the end of an attempt until the store has taken it."""
+        self.loop_lag = Histogram(LAG_BOUNDS_S)
+
+    def claimed(self, grant: Grant) -> None:
+        """A job came out of its queue."""
+        if grant.enqueued_at is not None:
+            self.waits[wait_reason(grant)].add(max(0.0, grant.claimed_at - grant.enqueued_at))
+
+    def called(
+        self, provider: str, duration_s: float, answer: Answer | None, error: ChatqError | None
+    ) -> None:
+        """A call ended: with an answer, an error, or neither (we dropped it)."""
+        calls = self.providers[provider]
+        calls.seconds.add(duration_s)
+        if answer is None:
+            calls.outcomes["dropped" if error is None else error_class(error)] += 1
+            calls.cost_unknown += error is None or (isinstance(error, UpstreamError) and error.maybe_billed)
+            return
+        calls.outcomes["ok"] += 1
+        usage = answer.usage
+        calls.input_tokens += usage["input_total"] or 0
+        calls.output_tokens += usage["output_total"] or 0
+        cost_usd = usage["cost_usd"]
+        if cost_usd is None:
+            calls.cost_unknown += 1
+        else:
+            calls.cost_usd += cost_usd
+
+    def settled(self, lag_s: float) -> None:
+        """An attempt was settled so long after it ended."""
+        self.settling.add(lag_s)
+
+    async def watch_loop(self) -> None:
+        """Measure, for ever, how late the event loop wakes who sleeps."""
+        while True:
+            due = time.monotonic() + LOOP_LOOK_S
+            await asyncio.sleep(LOOP_LOOK_S)
+            self.loop_lag.add(max(0.0, time.monotonic() - due))
+
+
+def wait_reason(grant: Grant) -> str:
+    """Why a job had to wait before this claim, as far as its counts tell.
+
+    `ready` (a worker, a slot or a limit), `rescued` (its worker died), `failover` (its first call there),
+    `rate_limited`, `backoff`. Of a job that had several, the one that is asked for first here.
+    """
+    hops = grant.hops
+    if grant.abandoned:
+        return "rescued"
+    if len(hops.visited) > 1 and grant.attempts - hops.attempts_before <= 1:
+        return "failover"
+    if grant.rate_limit_waits:
+        return "rate_limited"
+    return "backoff" if grant.attempts > 1 else "ready"
