@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -11,7 +12,7 @@ import orjson
 from producer.candidates import find_candidates
 from shared.chat import ChatRequest, encode_request, parse_request
 from shared.errors import InvalidRequest, JobRejected, RequestTooLarge
-from shared.job import Lane
+from shared.job import Candidate, Lane
 from shared.labels import check_label
 from shared.routing import Router
 from shared.settings import JobSettings
@@ -62,33 +63,41 @@ def _prepare(submission: Submission, router: Router, settings: JobSettings) -> N
     request = submission.request
     if not isinstance(request, ChatRequest):
         request = parse_request(dict(request) if isinstance(request, Mapping) else request)
-    found = find_candidates(request.model, request.fallbacks or (), router)
-    candidates = [(candidate.provider, candidate.model) for candidate in found]
+    candidates = find_candidates(request.model, request.fallbacks or (), router)
     client = check_label(submission.client, field="client")
-    info: dict[str, Any] = {"model": request.model, "candidates": candidates, "client": client}
-    if submission.source is not None:
-        info["source"] = check_label(submission.source, field="source")
+    source = None if submission.source is None else check_label(submission.source, field="source")
+    info_json = _record(request.model, candidates, client, source)
     if submission.metadata is not None:
-        info["metadata"] = _metadata(submission.metadata)
+        info_json = orjson.dumps({**orjson.loads(info_json), "metadata": _metadata(submission.metadata)})
     key = submission.idempotency_key
     request_json = encode_request(request, max_bytes=settings.max_body_bytes)
     return NewJob(
         id=new_id() if key is None else id_from_key(submission.client, _key(key)),
-        queue=f"{candidates[0][0]}.{_lane(submission.lane)}",
+        queue=f"{candidates[0].provider}.{_lane(submission.lane)}",
         request_json=request_json,
-        info_json=orjson.dumps(info),
+        info_json=info_json,
         cost=Cost(
             prompt_tokens=estimate_prompt_tokens(request, request_json),
             output_tokens=request.output_limit_tokens or 0,
             payload_bytes=len(request_json),
             client=client,
-            model=candidates[0][1],
+            model=candidates[0].model,
         ),
         candidates=candidates,
         max_attempts=_max_attempts(submission.max_attempts, settings),
         expires_in_ms=_expires_in_ms(submission.expires_in_s, settings),
         has_key=key is not None,
     )
+
+
+@lru_cache(maxsize=1024)
+def _record(model: str, candidates: tuple[Candidate, ...], client: str, source: str | None) -> bytes:
+    """What goes beside the request (`NewJob.info_json`), from memory for jobs of a kind."""
+    pairs = [tuple(candidate) for candidate in candidates]
+    info: dict[str, Any] = {"model": model, "candidates": pairs, "client": client}
+    if source is not None:
+        info["source"] = source
+    return orjson.dumps(info)
 
 
 # Callers are other people's programs, and not all of them are typed: each check takes any value.

@@ -43,6 +43,11 @@ class RedisServer:
         self.url = f"unix://{self.socket}"
         self.process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def port(self) -> int:
+        """The TCP port it was given; 0 = none."""
+        return int(self._options.get("port", 0))
+
     def start(self) -> None:
         options = {
             "port": "0", "unixsocket": str(self.socket), "dir": str(self._folder), "save": "",
@@ -67,13 +72,15 @@ class RedisServer:
         self.process.kill()
         self.process.wait()
 
-    def client(self) -> redis.Redis:
-        return redis.Redis(unix_socket_path=str(self.socket), decode_responses=True, protocol=2)
+    def client(self, *, socket_timeout: float | None = None) -> redis.Redis:
+        return redis.Redis(
+            unix_socket_path=str(self.socket), decode_responses=True, protocol=2, socket_timeout=socket_timeout
+        )
 
 
 PERMANENT = re.compile(
     r"rq:(queues|workers)$|rq:workers:|rq:(queue|wip|finished|failed|scheduled|canceled):"
-    r"|chatq:(totals|events|leases|deadlines|payload|limits|accounts|slotted)$"
+    r"|chatq:(totals|events|leases|deadlines|payload|limits|accounts|slotted|closed)$"
     r"|chatq:(lanes|fair|ready|later|aside|tenants|movable|lot|quarantine):"
 )
 """The keys that may live for ever (shared/store/keys.py); queues and registries hold live entries only."""

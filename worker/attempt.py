@@ -187,7 +187,7 @@ def _not_called(grant: Grant) -> bytes:
 def _history(slot: Slot, work: Work | None) -> History:
     grant = slot.grant
     hops = grant.hops
-    others = len(work.candidates) - len(hops.visited) if work and not hops.is_last else 0
+    others = len(work.candidates) - len(hops.visited) if work else 0
     return History(
         attempts=grant.attempts - grant.abandoned,
         max_attempts=grant.max_attempts,

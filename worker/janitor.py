@@ -1,4 +1,4 @@
-"""The janitor: trims registries of what ended long ago, and frees slots that nobody holds, now and then."""
+"""The janitor: trims registries of what ended long ago, and puts right what broken data left, now and then."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from shared.errors import StoreError
 from shared.store.connect import Store
-from shared.store.hygiene import trim_registries
+from shared.store.hygiene import adopt_orphans, trim_registries
 from shared.store.limits import LimitStore
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,8 @@ class Janitor:
         while True:
             try:
                 await trim_registries(self._store, self._queues, failure_ttl_s=self._failure_ttl_s)
+                if orphans := await adopt_orphans(self._store, self._queues):
+                    log.warning("%d running jobs had no lease; the rescuer takes them", orphans)
                 if freed := await self._limits.sweep():
                     log.warning("freed %d slots that no living job held", freed)
             except StoreError as exc:

@@ -33,8 +33,6 @@ class Hops(NamedTuple):
     visited: frozenset[int] = frozenset({0})
     attempts_before: int = 0
     """Attempts it had when it came here."""
-    is_last: bool = False
-    """It has been everywhere, and stays here."""
 
 
 FIRST_HOP = Hops()
@@ -49,7 +47,7 @@ def parse_hops(text: str) -> Hops:
         return FIRST_HOP
     current, attempts_before = hops[-1]
     visited = frozenset(int(index) for index, _ in hops)
-    return Hops(int(current), visited, int(attempts_before), text.endswith("!"))
+    return Hops(int(current), visited, int(attempts_before))
 
 
 class Grant(NamedTuple):

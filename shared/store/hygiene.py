@@ -46,6 +46,23 @@ async def trim_registries(store: Store, queues: Sequence[str], *, failure_ttl_s:
         raise translate(exc) from exc
 
 
+async def adopt_orphans(store: Store, queues: Sequence[str]) -> int:
+    """Give running jobs that lost their lease to the rescuer; returns how many. See `lua/sweep_queue.lua`.
+
+    Raises:
+        StoreUnavailable: No answer from Redis; what is left waits for the next round.
+    """
+    found = 0
+    for name in queues:
+        cursor = b"0"
+        while True:
+            cursor, adopted = await store.run("sweep_queue", [name, cursor])
+            found += adopted
+            if cursor == b"0":
+                break
+    return found
+
+
 def _job(job_id: bytes) -> bytes:
     """The key of whatever stands in a registry: anybody can write there, so it need not be text."""
     return keys.job("").encode() + job_id

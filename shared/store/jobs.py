@@ -8,12 +8,12 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from redis.exceptions import RedisError
 
-from shared.job import Job, Lane
+from shared.job import Candidate, Job, Lane
 from shared.settings import AdmissionSettings, LaneBounds
 from shared.store import rq_layout
 from shared.store.connect import Store
@@ -41,8 +41,7 @@ class Accepted(enum.IntEnum):
     """The lane is full; nothing was written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """What a job asks of limits (`cq_cost`).
 
     Attributes:
@@ -88,8 +87,7 @@ class Enqueued:
     refusals: dict[str, Refusal]
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+class NewJob(NamedTuple):
     """A validated, routed job on its way into the store."""
 
     id: str
@@ -98,8 +96,8 @@ class NewJob:
     info_json: bytes
     """`{"model": requested, "candidates": [[provider, model], …], "client"?, "source"?, "metadata"?}`"""
     cost: Cost
-    candidates: Sequence[tuple[str, str]]
-    """Provider and model of each, in order of preference."""
+    candidates: Sequence[Candidate]
+    """In order of preference."""
     max_attempts: int
     expires_in_ms: int
     """0 = no deadline."""
@@ -201,7 +199,7 @@ class JobStore:
                 args += (
                     job.id, job.digest, job.queue, rq_layout.encode_call(job.request_json),
                     job.info_json, job.max_attempts, job.expires_in_ms, job.cost.encode(),
-                    orjson.dumps(job.candidates) if len(job.candidates) > 1 else b"",
+                    orjson.dumps([tuple(c) for c in job.candidates]) if len(job.candidates) > 1 else b"",
                 )  # fmt: skip
             replied, refused = await self._store.run("enqueue_jobs", args)
             codes += [Accepted(code) for code in replied]

@@ -41,6 +41,9 @@ operators say; field `policy` → JSON of the breaker's and failover's numbers. 
 ACCOUNTS = "chatq:accounts"
 """Hash: provider → the account whose limits it draws on. Permanent."""
 
+CLOSED = "chatq:closed"
+"""Sorted set: scope that is closed or was lately, score until when, ms since 2025. Permanent; a day's worth."""
+
 SLOTTED = "chatq:slotted"
 """Set: scopes in which a slot was taken; the janitor drops those that have none any more. Permanent."""
 

@@ -175,12 +175,13 @@ class LimitStore:
             async with client.pipeline(transaction=False) as pipe:
                 pipe.hkeys(keys.LIMITS)
                 pipe.smembers(keys.SLOTTED)
+                pipe.zrange(keys.CLOSED, 0, -1)
                 for queue in queues:
                     pipe.zrange(keys.later(queue), 0, MAX_HELD_LOTS - 1)
-                stated, slotted, *held = await pipe.execute()
+                stated, slotted, closed, *held = await pipe.execute()
         except RedisError as exc:
             raise translate(exc) from exc
-        found = {_text(name) for name in (*stated, *slotted)} - {POLICY}
+        found = {_text(name) for name in (*stated, *slotted, *closed)} - {POLICY}
         found |= {account_scope(account) for account in accounts.values()}
         found |= {provider_scope(provider) for provider in accounts}
         for queue, lots in zip(queues, held, strict=True):

@@ -16,7 +16,8 @@ redis.call('ZREM', LEASES, '')
 local last = redis.call('GET', grant_key)
 if last and string.sub(last, 1, #nonce + 1) == nonce .. ' ' then
   for id, reserved in string.gmatch(string.sub(last, #nonce + 2), '(%S+):(%d+)') do
-    local token = redis.call('HGET', job_key(id), 'cq_token')
+    local known = redis.call('HMGET', job_key(id), 'cq_token', 'status')
+    local token = known[2] == 'started' and known[1] -- not what was cancelled meanwhile
     if token and redis.call('ZSCORE', LEASES, id .. ':' .. token) and string.sub(token, -#nonce) == nonce then
       local job = read_waiting(id, true)
       add_to_reply(job, token, job.attempts, tonumber(reserved))

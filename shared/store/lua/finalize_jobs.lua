@@ -28,11 +28,15 @@ local function mirror(job, token, kind, value)
   end
 end
 
+-- What broke keeps its running entry: the janitor finds it without a lease and has it rescued.
+local function leave_running(queue, member)
+  local members = left_wip[queue]
+  if members then members[#members + 1] = member else left_wip[queue] = {member} end
+end
+
 local function settle(id, token, kind, value, attempt_event, full_value, queue, shown)
   local key, member = job_key(id), id .. ':' .. token
   local held = redis.call('ZREM', LEASES, member) == 1
-  local members = left_wip[queue]
-  if members then members[#members + 1] = member else left_wip[queue] = {member} end
   local job = read_ending(id)
   if not job then return 'gone' end
   if held then
@@ -70,6 +74,7 @@ redis.call('ZREM', LEASES, '')
 for i = 3, #ARGV, 9 do
   local code = guarded(settle, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 6], ARGV[i + 7], ARGV[i + 8])
   codes[#codes + 1] = code
+  if code ~= 'broken' then leave_running(ARGV[i + 7], ARGV[i] .. ':' .. ARGV[i + 1]) end
   if code == 'ok' or code == 'salvaged' then
     add_events(max_events, ARGV[i + 4], ARGV[i + 5])
     if code == 'salvaged' then count(code) end

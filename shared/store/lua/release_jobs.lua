@@ -28,8 +28,8 @@ end
 -- Goes on with another candidate, if there is a better place than this one.
 local function go_on(job, stays_until)
   if not can_move(job) then return false end
-  local index, provider, model, is_last = choose_candidate(job, stays_until)
-  if index then move_job(job, not stays_until, index, provider, model, is_last) end
+  local index, provider, model = choose_candidate(job, stays_until)
+  if index then move_job(job, not stays_until, index, provider, model) end
   return index ~= nil
 end
 
@@ -61,7 +61,6 @@ end
 local function release(id, token, reason, delay_ms, give_back, err, event, queue, shown, late_error)
   local key, member = job_key(id), id .. ':' .. token
   local held = redis.call('ZREM', LEASES, member) == 1
-  redis.call('ZREM', 'rq:wip:' .. queue, member)
   drop_execution(id, token)
   local job = read_job(id)
   if not job then return 'gone' end
@@ -93,6 +92,8 @@ for i = 2, #ARGV, 10 do
   local code = guarded(release, ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), ARGV[i + 5],
     ARGV[i + 6], ARGV[i + 7], ARGV[i + 8], ARGV[i + 9])
   codes[#codes + 1] = code
+  -- What broke keeps its running entry: the janitor finds it without a lease and has it rescued.
+  if code ~= 'broken' then redis.call('ZREM', 'rq:wip:' .. ARGV[i + 7], ARGV[i] .. ':' .. ARGV[i + 1]) end
   if code ~= 'stale' then add_events(ARGV[1], ARGV[i + 6], '') end
 end
 commit_results()

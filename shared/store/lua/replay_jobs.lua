@@ -7,6 +7,7 @@ local codes = {}
 local function replay(id, queue, info, cost, route)
   local job = read_job(id)
   if not job or not TERMINAL[job.status] or job.status == 'finished' then return 'kept' end
+  if job.token and redis.call('ZSCORE', LEASES, id .. ':' .. job.token) then return 'kept' end -- its call still runs
   local key = job_key(id)
   redis.call('ZREM', (job.status == 'canceled' and 'rq:canceled:' or 'rq:failed:') .. job.origin, id)
   redis.call('HSET', key, 'status', 'queued', 'origin', queue, 'enqueued_at', NOW_ISO, 'cq_info', info, 'cq_cost', cost,

@@ -171,6 +171,23 @@ local function waiting_in(queue)
   return redis.call('LLEN', list_key(queue)) + tonumber(redis.call('GET', 'chatq:aside:' .. queue) or 0)
 end
 
+-- Whether a living worker serves a queue; RQ's set keeps the names of dead ones for a while.
+local served_queues = {}
+local function has_worker(queue)
+  local is_served = served_queues[queue]
+  if is_served == nil then
+    is_served = false
+    for _, key in ipairs(redis.call('SMEMBERS', 'rq:workers:' .. queue)) do
+      if redis.call('EXISTS', key) == 1 and redis.call('HEXISTS', key, 'death') == 0 then
+        is_served = true
+        break
+      end
+    end
+    served_queues[queue] = is_served
+  end
+  return is_served
+end
+
 -- From its second abandonment on a job is a suspect: it waits in its provider's quarantine, wherever it comes from.
 local function is_suspect(job) return job.abandoned >= 2 end
 local function quarantine_key(queue) return 'chatq:quarantine:' .. provider_of(queue) end

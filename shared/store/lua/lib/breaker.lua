@@ -10,14 +10,15 @@ local RAMP = {ramp1 = {share = 0.10, next = 'ramp2'}, ramp2 = {share = 0.25, nex
 
 local function open_breaker(s, why, for_ms)
   local st = s.state
-  st.opens = math.min(16, (st.opens or 0) + 1)
   if not st.breaker then st.base = math.max(10, (st.good or 0) + (st.bad or 0) + (st.good_before or 0) + (st.bad_before or 0)) end
-  if st.breaker ~= 'open' then st.opened_at = NOW end
+  if st.breaker ~= 'open' then
+    st.opens, st.opened_at = math.min(16, (st.opens or 0) + 1), NOW
+    count('opened')
+  end
   local until_at = NOW + (for_ms or math.min(get_policy().max_open_ms, get_policy().open_ms * 2 ^ (st.opens - 1)))
   st.breaker, st.opened_why, st.open_until = 'open', why, math.max(st.open_until or 0, until_at)
   st.good, st.bad, st.good_before, st.bad_before, st.bad_in_a_row = nil, nil, nil, nil, nil
   s.dirty = true
-  count('opened')
 end
 
 -- When the breaker lets calls through again, and how many at a time: (until) while open, (nil, most) after. Half-opens by itself.
@@ -26,7 +27,7 @@ local function breaker_gate(s)
   if not st.breaker then return nil end
   if st.breaker == 'open' then
     if (st.open_until or 0) > NOW then return st.open_until end
-    st.breaker, st.stage_at, st.good, st.bad = 'half', NOW, 0, 0
+    st.breaker, st.stage_at, st.good, st.bad = 'half', math.floor(NOW), 0, 0 -- sent_at has whole ms: its own probes count
     s.dirty = true
   end
   if st.breaker == 'half' then return nil, st.opened_why == 'failures' and get_policy().probes or 1 end

@@ -39,6 +39,7 @@ local function grant(job, d, reserved, probes)
   if job.state then -- it had ended, and RQ's requeue put it back: it starts anew
     redis.call('HDEL', key, 'cq_state', 'cq_error', 'cq_limited', 'cq_abandoned', 'cq_tries', 'ended_at')
     job.attempts, job.limited, job.abandoned = 0, 0, 0
+    add_payload(job.origin, job.bytes)
   end
   redis.call('PERSIST', key) -- RQ's ttl is for the time in the queue; a requeued job still has that of its error
   local epoch, attempts = (tonumber(job.epoch) or 0) + 1, job.attempts + 1
@@ -79,6 +80,8 @@ local function waiting_job(id, queue, with_payload)
   if not job then return 'dropped' end
   if job.status ~= 'queued' or job.origin ~= queue then
     if TERMINAL[job.status] and redis.call('TTL', job_key(id)) == -1 then -- RQ's own cancel sets none
+      add_payload(job.origin, -read_cost(job).bytes)
+      redis.call('ZREM', DEADLINES, id)
       redis.call('EXPIRE', job_key(id), ttl_of(redis.call('HGET', job_key(id), 'failure_ttl')))
     end
     return 'dropped'
@@ -103,7 +106,7 @@ end
 local function try(job, provider)
   local d = scopes_of(job)
   local account, model = d.account, d.model
-  local tokens = estimate(account, model, job.prompt, job.output)
+  local tokens = estimate(account, model, d.client, job.prompt, job.output)
   if provider.most and used(d.provider) >= provider.most then return 'saturated', NOW + 1000, d.provider, 'concurrency' end
   local until_at, why = held_back(account, tokens, provider.account_most)
   if until_at then return 'saturated', until_at, account, why end

@@ -29,11 +29,3 @@ local function pace_of(queue, account)
   if now and own > 0 and all > 0 then return now * own / all end
   return now or own > 0 and own or nil
 end
-
--- Whether a living worker serves a queue; RQ's set keeps the names of dead ones for a while.
-local function has_worker(queue)
-  for _, key in ipairs(redis.call('SMEMBERS', 'rq:workers:' .. queue)) do
-    if redis.call('EXISTS', key) == 1 and redis.call('HEXISTS', key, 'death') == 0 then return true end
-  end
-  return false
-end

@@ -5,8 +5,8 @@ local QUARANTINE_MOST = 4
 -- open breaker will take.
 local function set_aside(lane, command, job, client, label, until_at, s, why)
   if can_move(job) and (why == 'breaker' or is_long(until_at)) then
-    local index, provider, model, is_last = choose_candidate(job, until_at)
-    if index then return move_job(job, false, index, provider, model, is_last) end
+    local index, provider, model = choose_candidate(job, until_at)
+    if index then return move_job(job, false, index, provider, model) end
     until_at = math.min(until_at, NOW + math.max(1000, get_policy().failover_after_ms)) -- ask again: one may open sooner
   end
   put_in_lot(command, lane.queue, job.id, client, label)
@@ -145,7 +145,7 @@ local function serve_quarantine(provider)
   while provider.granted > 0 and provider.in_quarantine < QUARANTINE_MOST and touches < TOUCHES do
     local id = redis.call('LPOP', key)
     if not id then return end
-    local queue = redis.call('HGET', job_key(id), 'origin') or ''
+    local queue = guarded(redis.call, 'HGET', job_key(id), 'origin')
     local job = look_at(id, queue, true)
     if job then
       local alone = job.abandoned > 2

@@ -109,7 +109,7 @@ local function call_scopes(provider, who)
     local client, model = string.match(who, '^([^\n]*)\n(.*)$')
     d = {provider = of_provider.provider, account = of_provider.account, model = scope('model:' .. of_provider.name .. '/' .. model),
       client = scope('client:' .. client), client_name = client, model_name = model}
-    d.limited = {d.account, d.model, d.client}
+    d.limited, d.healthy = {d.account, d.model, d.client}, {d.provider, d.account, d.model}
     of_provider.by_who[who] = d
   end
   return d
@@ -119,7 +119,7 @@ end
 local function scopes_of(job) return call_scopes(provider_of(job.origin), read_cost(job).who) end
 
 -- Tokens to reserve for a call, by the account's rule for what a provider counts on arrival.
-local function estimate(account, model, prompt, output)
+local function estimate(account, model, client, prompt, output)
   local st = model.state
   prompt = prompt * (st.prompt_ratio or 1)
   local usual = st.output_mean and st.output_mean + (st.output_dev or 0) or OUTPUT_GUESS
@@ -133,9 +133,8 @@ local function estimate(account, model, prompt, output)
     tokens = prompt + (output > 0 and output or usual)
   end
   -- More than a minute's allowance is never booked at once: what is over is settled as debt.
-  local ms = model.ms_per_token
-  if account.ms_per_token and account.ms_per_token > (ms or 0) then ms = account.ms_per_token end
-  if ms and tokens * ms > 60000 then tokens = 60000 / ms end
+  local ms = math.max(account.ms_per_token or 0, model.ms_per_token or 0, client.ms_per_token or 0)
+  if tokens * ms > 60000 then tokens = 60000 / ms end
   return tokens < 1 and 1 or math.ceil(tokens)
 end
 
@@ -223,7 +222,8 @@ end
 -- Corrects reservations by what was really drawn, in tokens more (or less); what is over becomes debt.
 local function settle_tokens(s, more)
   if s.ms_per_token and more ~= 0 then
-    s.state.tokens_at = math.max(paid_off(s.state.tokens_at) + more * s.ms_per_token, NOW)
+    local at = paid_off(s.state.tokens_at) + more * s.ms_per_token
+    s.state.tokens_at = math.max(NOW, math.min(at, NOW + LONGEST_DEBT_MS)) -- beyond that it would pass for a clock that jumped
     s.dirty = true
   end
 end
@@ -284,6 +284,11 @@ local function save_scopes()
     if s.dirty then
       local ok, json = pcall(cjson.encode, s.state) -- fails on infinity, which only a broken state brings
       redis.call('SET', 'chatq:scope:' .. name, ok and json or '{}', 'EX', STATE_TTL_S)
+      local until_at = math.max(s.state.closed_until or 0, s.state.open_until or 0)
+      if until_at > NOW then -- for people: which scopes are closed, or were lately
+        redis.call('ZADD', 'chatq:closed', until_at, name)
+        redis.call('ZREMRANGEBYSCORE', 'chatq:closed', '-inf', NOW - 86400000)
+      end
     end
   end
   if #slotted > 0 then redis.call('SADD', 'chatq:slotted', unpack(slotted)) end

@@ -19,10 +19,8 @@ local function has_lots(queue)
   return redis.call('EXISTS', fair_key(queue), later_key(queue)) > 0
 end
 
--- Whether a job may still move on to another candidate: it has some, and has not been to all.
-local function can_move(job)
-  return job.route and not (job.hops and string.sub(job.hops, -1) == '!')
-end
+-- Whether a job may move on to another candidate: it has several.
+local function can_move(job) return job.route and true end
 
 local function label_of(job, model) return can_move(job) and '>' .. model or model end
 
@@ -30,7 +28,8 @@ local function make_ready(queue, client, label)
   local pass = redis.call('ZSCORE', fair_key(queue), client)
   if not pass then
     local known = redis.call('HMGET', pass_key(queue), '', client)
-    pass = math.max(tonumber(known[1]) or 0, tonumber(known[2]) or 0)
+    local present = known[1] or redis.call('ZRANGE', fair_key(queue), 0, 0, 'WITHSCORES')[2] -- forgotten when nothing was served for long
+    pass = math.max(tonumber(present) or 0, tonumber(known[2]) or 0)
     redis.call('ZADD', fair_key(queue), pass, client)
   end
   local first = redis.call('ZRANGE', ready_key(queue, client), 0, 0, 'WITHSCORES')
@@ -52,6 +51,7 @@ end
 -- Puts jobs back at the front, where they came from; wakes idle workers. Gathered, so that order and wake-ups are right.
 local returned = {}
 local function return_job(job)
+  if job.deadline then redis.call('ZADD', DEADLINES, job.deadline, job.id) end -- one that passed during the call was taken off
   if is_suspect(job) then
     redis.call('LPUSH', quarantine_key(job.origin), job.id)
     redis.call('PUBLISH', WAKE, job.origin)
@@ -59,6 +59,12 @@ local function return_job(job)
   end
   local jobs = returned[job.origin]
   if jobs then jobs[#jobs + 1] = job else returned[job.origin] = {job} end
+end
+
+-- What a claim must know of jobs in RQ's list without reading them: whose they are, and whether any may move on.
+local function leave_hints(queue, job)
+  redis.call('SADD', 'chatq:tenants:' .. queue, scopes_of(job).client_name)
+  if can_move(job) then redis.call('SET', 'chatq:movable:' .. queue, 1) end
 end
 
 local function return_all()
@@ -71,7 +77,10 @@ local function return_all()
       redis.call('PUBLISH', WAKE, queue)
     else
       local ids = {}
-      for i = #jobs, 1, -1 do ids[#ids + 1] = jobs[i].id end
+      for i = #jobs, 1, -1 do
+        ids[#ids + 1] = jobs[i].id
+        leave_hints(queue, jobs[i])
+      end
       push_ids('LPUSH', {[queue] = ids})
     end
   end

@@ -7,7 +7,10 @@
 --   JSON: {scope (provider|account|model|job), kind (rate|quota|credentials|failure), wait_ms (-1 = not stated), own_ms,
 --   own_max_ms, dimension?, limit?}
 -- What is gathered about the calls of a provider and whose is counted once a script.
+local function is_before_stage(s, sent_at) return s.state.breaker and sent_at < (s.state.stage_at or 0) end
+
 local function add_bad(s, sent_at)
+  if is_before_stage(s, sent_at) then return end -- it says nothing about this stage of the breaker
   s.bad_results = (s.bad_results or 0) + 1
   s.last_sent_at = math.max(s.last_sent_at or 0, sent_at)
 end
@@ -30,6 +33,7 @@ local function settle_call(job, queue, shown)
   if shown == '' then return nil end
   local reserved, prompt, output, sent_at, verdict, ended, cost, rest =
     string.match(shown, '^(%S+) (%S+) (%S+) (%S+) (%a+) (%S+) (%S+) ?(.*)$')
+  if not reserved then return nil end
   reserved, prompt, output, sent_at = tonumber(reserved), tonumber(prompt), tonumber(output), tonumber(sent_at) - EPOCH
   local d = call_scopes(provider_of(queue), read_cost(job).who)
   if output >= 0 then
@@ -46,6 +50,9 @@ local function settle_call(job, queue, shown)
   end
   if verdict == 'good' then
     d.good, d.sent_at = (d.good or 0) + 1, math.max(d.sent_at or 0, sent_at)
+    for _, s in ipairs(d.healthy) do
+      if is_before_stage(s, sent_at) then s.old_results = (s.old_results or 0) + 1 end
+    end
     if output >= 0 then
       d.answers, d.output, d.squares = (d.answers or 0) + 1, (d.output or 0) + output, (d.squares or 0) + output * output
       d.prompt, d.estimated = (d.prompt or 0) + math.max(prompt, 0), (d.estimated or 0) + job.prompt
@@ -76,7 +83,7 @@ end
 local function count_scope(s, good, bad, sent_at)
   if not s.adapts then
     count_results(s, good, bad, sent_at)
-  elseif s.state.breaker then
+  elseif s.state.breaker and good > 0 then
     count_results(s, good, 0, sent_at)
   end
   if good == 0 then return end
@@ -110,7 +117,7 @@ local function commit_results()
       end
       if d.answers then learn_sizes(d.model, d.answers, d.output, d.squares, d.prompt, d.estimated) end
       if d.observed then take_observed(d) end
-      for _, s in ipairs({d.provider, d.account, d.model}) do
+      for _, s in ipairs(d.healthy) do
         good[s] = (good[s] or 0) + (d.good or 0)
         latest[s] = math.max(latest[s] or 0, d.sent_at or 0)
       end
@@ -118,6 +125,7 @@ local function commit_results()
   end
   for _, s in pairs(scopes) do
     local bad = s.bad_results or 0
-    if (good[s] or 0) + bad > 0 then count_scope(s, good[s] or 0, bad, math.max(latest[s] or 0, s.last_sent_at or 0)) end
+    local new = (good[s] or 0) - (s.old_results or 0)
+    if new + bad > 0 then count_scope(s, new, bad, math.max(latest[s] or 0, s.last_sent_at or 0)) end
   end
 end
