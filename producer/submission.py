@@ -12,7 +12,7 @@ import orjson
 from producer.candidates import find_candidates
 from shared.chat import ChatRequest, encode_request, parse_request
 from shared.errors import InvalidRequest, JobRejected, RequestTooLarge
-from shared.job import Candidate, Lane
+from shared.job import Lane
 from shared.labels import check_label
 from shared.routing import Router
 from shared.settings import JobSettings
@@ -63,7 +63,8 @@ def _prepare(submission: Submission, router: Router, settings: JobSettings) -> N
     request = submission.request
     if not isinstance(request, ChatRequest):
         request = parse_request(dict(request) if isinstance(request, Mapping) else request)
-    candidates = find_candidates(request.model, request.fallbacks or (), router)
+    found = find_candidates(request.model, request.fallbacks or (), router)
+    candidates = tuple([(candidate.provider, candidate.model) for candidate in found])
     client = check_label(submission.client, field="client")
     source = None if submission.source is None else check_label(submission.source, field="source")
     info_json = _record(request.model, candidates, client, source)
@@ -73,7 +74,7 @@ def _prepare(submission: Submission, router: Router, settings: JobSettings) -> N
     request_json = encode_request(request, max_bytes=settings.max_body_bytes)
     return NewJob(
         id=new_id() if key is None else id_from_key(submission.client, _key(key)),
-        queue=f"{candidates[0].provider}.{_lane(submission.lane)}",
+        queue=f"{candidates[0][0]}.{_lane(submission.lane)}",
         request_json=request_json,
         info_json=info_json,
         cost=Cost(
@@ -81,7 +82,7 @@ def _prepare(submission: Submission, router: Router, settings: JobSettings) -> N
             output_tokens=request.output_limit_tokens or 0,
             payload_bytes=len(request_json),
             client=client,
-            model=candidates[0].model,
+            model=candidates[0][1],
         ),
         candidates=candidates,
         max_attempts=_max_attempts(submission.max_attempts, settings),
@@ -91,10 +92,9 @@ def _prepare(submission: Submission, router: Router, settings: JobSettings) -> N
 
 
 @lru_cache(maxsize=1024)
-def _record(model: str, candidates: tuple[Candidate, ...], client: str, source: str | None) -> bytes:
+def _record(model: str, candidates: tuple[tuple[str, str], ...], client: str, source: str | None) -> bytes:
     """What goes beside the request (`NewJob.info_json`), from memory for jobs of a kind."""
-    pairs = [tuple(candidate) for candidate in candidates]
-    info: dict[str, Any] = {"model": model, "candidates": pairs, "client": client}
+    info: dict[str, Any] = {"model": model, "candidates": candidates, "client": client}
     if source is not None:
         info["source"] = source
     return orjson.dumps(info)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
@@ -33,7 +33,8 @@ class JobState(enum.StrEnum):
         return self not in (JobState.QUEUED, JobState.IN_PROGRESS)
 
 
-class Candidate(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Candidate:
     """One upstream a job may be sent to."""
 
     provider: str

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 from redis.exceptions import RedisError
 
-from shared.job import Candidate, Job, Lane
+from shared.job import Job, Lane
 from shared.settings import AdmissionSettings, LaneBounds
 from shared.store import rq_layout
 from shared.store.connect import Store
@@ -96,8 +96,8 @@ class NewJob(NamedTuple):
     info_json: bytes
     """`{"model": requested, "candidates": [[provider, model], …], "client"?, "source"?, "metadata"?}`"""
     cost: Cost
-    candidates: Sequence[Candidate]
-    """In order of preference."""
+    candidates: Sequence[tuple[str, str]]
+    """Provider and model of each, in order of preference."""
     max_attempts: int
     expires_in_ms: int
     """0 = no deadline."""
@@ -199,7 +199,7 @@ class JobStore:
                 args += (
                     job.id, job.digest, job.queue, rq_layout.encode_call(job.request_json),
                     job.info_json, job.max_attempts, job.expires_in_ms, job.cost.encode(),
-                    orjson.dumps([tuple(c) for c in job.candidates]) if len(job.candidates) > 1 else b"",
+                    orjson.dumps(job.candidates) if len(job.candidates) > 1 else b"",
                 )  # fmt: skip
             replied, refused = await self._store.run("enqueue_jobs", args)
             codes += [Accepted(code) for code in replied]
