@@ -74,13 +74,16 @@ class RedisServer:
 
     def client(self, *, socket_timeout: float | None = None) -> redis.Redis:
         return redis.Redis(
-            unix_socket_path=str(self.socket), decode_responses=True, protocol=2, socket_timeout=socket_timeout
+            unix_socket_path=str(self.socket),
+            decode_responses=True,
+            protocol=2,
+            socket_timeout=socket_timeout,
         )
 
 
 PERMANENT = re.compile(
     r"rq:(queues|workers)$|rq:workers:|rq:(queue|wip|finished|failed|scheduled|canceled):"
-    r"|chatq:(totals|events|leases|deadlines|payload|limits|accounts|slotted|closed)$"
+    r"|chatq:(totals|events|leases|deadlines|payload|unfinished|limits|accounts|slotted|closed)$"
     r"|chatq:(lanes|fair|ready|later|aside|tenants|movable|lot|quarantine):"
 )
 """The keys that may live for ever (shared/store/keys.py); queues and registries hold live entries only."""

@@ -38,7 +38,7 @@ class LimitPublisher:
         while True:
             await asyncio.sleep(INTERVAL_S)
             try:
-                if not await self._limits.are_published():
+                if not await self._limits.are_published(self._providers):
                     log.warning("Redis has lost the limits: publishing them again")
                     await self.publish()
             except StoreError as exc:

@@ -5,7 +5,7 @@ chatq's keys have the prefix `chatq:`. The scripts build the same names; a test 
 
 Permanent (bounded) keys: `rq:queues`, `rq:workers`, `chatq:totals`, `chatq:lanes:<provider>`, `chatq:limits`,
 `chatq:accounts`, `chatq:events` (capped), and what holds only live entries: `chatq:leases`, `chatq:deadlines`,
-`chatq:payload`, queues, lots and registries. All else has a TTL, a job's own keys once it has ended.
+`chatq:payload`, `chatq:unfinished`, queues, lots and registries. All else has a TTL, a job's own keys once it has ended.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ DEADLINES = "chatq:deadlines"
 
 PAYLOAD = "chatq:payload"
 """Hash: queue → bytes of payload of its unfinished jobs. A field goes when it reaches 0."""
+
+UNFINISHED = "chatq:unfinished"
+"""Hash: queue → number of its unfinished jobs. A field goes when it reaches 0."""
 
 LIMITS = "chatq:limits"
 """Hash: scope (`account:<a>`, `model:<a>/<m>`, `client:<c>`) → JSON `{"file": {…}, "set": {…}}`, what settings and
@@ -142,8 +145,13 @@ def slots(name: str) -> str:
 
 
 def hungry(name: str) -> str:
-    """Set: who waits for a slot of a scope: a worker, or a worker with queue and lot. TTL 60 s."""
+    """Set: workers that wait for a slot of a scope. TTL 60 s."""
     return f"chatq:hungry:{name}"
+
+
+def hungry_lots(name: str) -> str:
+    """Set: lots, with their queue in front, that wait for a slot of a scope. TTL 60 s."""
+    return f"chatq:hungry-lots:{name}"
 
 
 def lot(queue_name: str, client: str, label: str) -> str:
@@ -167,8 +175,13 @@ def later(queue_name: str) -> str:
 
 
 def passes(queue_name: str) -> str:
-    """Hash: client → its pass, field '' → the present one, for clients that come back. TTL an hour."""
+    """Sorted set: client, score its pass, for clients that come back; '' has the present one. TTL an hour."""
     return f"chatq:pass:{queue_name}"
+
+
+def sorted_since(queue_name: str) -> str:
+    """String: since when its grants are booked on passes, ms since 2025. TTL an hour."""
+    return f"chatq:sorted:{queue_name}"
 
 
 def aside(queue_name: str) -> str:

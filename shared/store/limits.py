@@ -112,14 +112,18 @@ class LimitStore:
                 args += (scope, orjson.dumps(limits))
         await self._store.run("configure_limits", args)
 
-    async def are_published(self) -> bool:
-        """Whether Redis still has what workers published; a flush, or a failover to an old copy, takes it away.
+    async def are_published(self, providers: Iterable[str]) -> bool:
+        """Whether Redis still has what was published of these; a flush, or a failover to an old copy, takes it away.
 
         Raises:
             StoreUnavailable: No answer from Redis.
         """
         try:
-            return bool(await self._store.client.hexists(keys.LIMITS, POLICY))
+            async with self._store.client.pipeline(transaction=False) as pipe:
+                pipe.hexists(keys.LIMITS, POLICY)
+                pipe.hmget(keys.ACCOUNTS, list(providers))
+                has_policy, accounts = await pipe.execute()
+            return bool(has_policy) and None not in accounts
         except RedisError as exc:
             raise translate(exc) from exc
 
@@ -148,12 +152,8 @@ class LimitStore:
             StoreUnavailable: No answer from Redis; open them again.
         """
         queues = _queues_of(scopes, await self.accounts())
-        opened: list[str] = []
-        while True:
-            *were_closed, released = await self._store.run("open_scopes", [len(scopes), *scopes, *queues])
-            opened += [scope for scope, was_closed in zip(scopes, were_closed, strict=True) if was_closed]
-            if not released:
-                return opened
+        were_closed = await self._store.run("open_scopes", [len(scopes), *scopes, *queues])
+        return [scope for scope, was_closed in zip(scopes, were_closed, strict=True) if was_closed]
 
     async def accounts(self) -> dict[str, str]:
         """Provider → account, of all providers that a worker has served."""

@@ -31,6 +31,9 @@ if redis.call('EXISTS', 'rq:suspended') == 1 then
   return reply
 end
 
+redis.call('HLEN', LIMITS) -- keys of another type fail here, before anything is taken
+redis.call('HLEN', 'chatq:accounts')
+
 local function add_lanes(provider, n_lanes)
   for l = 1, n_lanes do
     local lane = {name = ARGV[8 + 2 * l], weight = tonumber(ARGV[9 + 2 * l]), index = l, buffer = {}}
@@ -54,7 +57,8 @@ end
 local function closed_until(provider)
   local d = provider_scopes(provider.name)
   local of_provider, account = d.provider, d.account
-  provider.is_limited = concurrency_of(account) or account.ms_per_request or account.ms_per_token
+  provider.is_rated = account.ms_per_request or account.ms_per_token
+  provider.is_limited = concurrency_of(account) or provider.is_rated
   local until_at, until_account
   until_at, provider.most = breaker_gate(of_provider)
   until_account, provider.account_most = breaker_gate(account)
@@ -79,20 +83,43 @@ for i = 10 + 2 * n_lanes, #ARGV, 3 do
 end
 
 -- Slots go to the provider with the fewest calls in flight here, so that a slow one cannot fill the worker.
-for _ = 1, want do
-  local best
-  for _, p in ipairs(providers) do
-    if p.granted < p.backlog and (not best or p.in_flight + p.granted < best.in_flight + best.granted) then best = p end
+local function share_out(slots)
+  local asked = 0
+  for _ = 1, slots do
+    local best
+    for _, p in ipairs(providers) do
+      local is_free = not p.is_done and p.granted < p.backlog
+      if is_free and (not best or p.in_flight + p.granted < best.in_flight + best.granted) then best = p end
+    end
+    if not best then break end
+    best.granted, asked = best.granted + 1, asked + 1
   end
-  if not best then break end
-  best.granted = best.granted + 1
+  return asked
+end
+
+-- Whatever breaks in one provider: what was granted gets its leases, and the others are served.
+local function serve_provider(p)
+  local asked = p.granted
+  if not (pcall(serve_quarantine, p) and pcall(serve_lanes, p)) then count('broken') end
+  local left = p.granted
+  p.in_flight, p.backlog, p.granted = p.in_flight + asked - left, p.backlog - asked + left, 0
+  p.is_done = left > 0
+  return left
+end
+
+-- What one provider cannot use goes to the others. Who is asked first changes: several may share an account.
+local left = want
+while left > 0 and touches < TOUCHES do
+  local asked, unused = share_out(left), 0
+  if asked == 0 then break end
+  for i = 1, #providers do
+    local p = providers[(TIME[2] + i) % #providers + 1]
+    if p.granted > 0 then unused = unused + serve_provider(p) end
+  end
+  left = left - asked + unused
 end
 
 for _, p in ipairs(providers) do
-  if p.granted > 0 then
-    serve_quarantine(p)
-    serve_lanes(p)
-  end
   for _, lane in ipairs(p.lanes) do
     call_many('LPUSH', list_key(lane.queue), lane.buffer)
     local is_empty = redis.call('EXISTS', list_key(lane.queue)) == 0 -- hints on what stands in the list go with it
@@ -104,6 +131,6 @@ end
 for queue, entries in pairs(wip) do call_many('ZADD', 'rq:wip:' .. queue, entries) end
 call_many('ZADD', LEASES, leases)
 if #grants > 0 then redis.call('SET', grant_key, nonce .. ' ' .. table.concat(grants, ' '), 'EX', 120) end
-commit_lots()
+if not pcall(commit_lots) then count('broken') end
 commit()
 return reply

@@ -35,7 +35,7 @@ local function accept(id, queue, data, info, digest, max_attempts, expires_in, c
   end
   ids[#ids + 1] = id
   clients[queue][client or ''] = true
-  add_payload(queue, tonumber(bytes) or 0)
+  add_payload(queue, tonumber(bytes) or 0, 1)
   count('accepted')
 end
 

@@ -13,7 +13,7 @@
 -- Returns a code a job: ok, same, salvaged, stale (ended or running elsewhere), revoked (ended by a cancel or stop),
 -- gone (the hash expired), broken (no hash).
 local mirror_full, max_events = ARGV[1] == 'full', ARGV[2]
-local codes, trimmed, left_wip = {}, {}, {}
+local codes, trimmed, left_wip, is_held = {}, {}, {}, {}
 
 local function mirror(job, token, kind, value)
   drop_execution(job.id, token)
@@ -36,13 +36,11 @@ end
 
 local function settle(id, token, kind, value, attempt_event, full_value, queue, shown)
   local key, member = job_key(id), id .. ':' .. token
-  local held = redis.call('ZREM', LEASES, member) == 1
+  local held = is_held[member]
+  is_held[member] = nil
   local job = read_ending(id)
   if not job then return 'gone' end
-  if held then
-    settle_call(job, queue, shown)
-    free_slots(job, member)
-  end
+  if held then end_grant(job, member, queue, shown) end
   if TERMINAL[job.status] then
     if held then redis.call('EXPIRE', key, ttl_of(job.failure_ttl)) end -- RQ's own cancel sets none
     if not held and job.token == token and OUTCOMES[kind][1] == job.status then return 'same' end
@@ -55,7 +53,8 @@ local function settle(id, token, kind, value, attempt_event, full_value, queue, 
     code = 'salvaged'
     if job.status == 'started' then
       local other = id .. ':' .. (job.token or '')
-      if redis.call('ZREM', LEASES, other) == 1 then free_slots(job, other) end
+      if is_held[other] or redis.call('ZREM', LEASES, other) == 1 then free_slots(job, other) end
+      is_held[other] = nil
       redis.call('ZREM', 'rq:wip:' .. job.origin, other)
     end
     redis.call('HSET', key, 'cq_token', token)
@@ -70,7 +69,12 @@ local function settle(id, token, kind, value, attempt_event, full_value, queue, 
   return code
 end
 
-redis.call('ZREM', LEASES, '')
+-- All leases at once: who was in is held, and none is afterwards.
+local members = {''}
+for i = 3, #ARGV, 9 do members[#members + 1] = ARGV[i] .. ':' .. ARGV[i + 1] end
+local scores = redis.call('ZMSCORE', LEASES, unpack(members))
+for i, member in ipairs(members) do is_held[member] = scores[i] and true end
+redis.call('ZREM', LEASES, unpack(members))
 for i = 3, #ARGV, 9 do
   local code = guarded(settle, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 6], ARGV[i + 7], ARGV[i + 8])
   codes[#codes + 1] = code
@@ -84,7 +88,7 @@ for i = 3, #ARGV, 9 do
   end
 end
 for queue, members in pairs(left_wip) do call_many('ZREM', 'rq:wip:' .. queue, members) end
-commit_results()
-commit_lots()
+-- Whatever breaks in the books: outcomes are stored, and who waits for them is told.
+if not (pcall(commit_results) and pcall(commit_lots)) then count('broken') end
 commit()
 return codes

@@ -3,11 +3,11 @@
 -- Ends closures by hand, after the operator mended what was wrong: cooldowns and breakers of scopes. What was learned of their
 -- limits stays. Safe to send twice: the second time nothing is closed.
 -- ARGV 1 number of scopes  then the scopes  then queues whose held lots are to be looked at again, and whose workers are woken
--- Returns {1 or 0 a scope: whether it was closed or being tried, then how many lots were released; call again while that is not 0}.
+-- Returns 1 or 0 a scope: whether it was closed or being tried.
 local CLOSURE = {'closed_until', 'strikes', 'quiet_until', 'breaker', 'opened_why', 'opened_at', 'open_until', 'opens', 'stage_at', 'base',
   'good', 'bad', 'good_before', 'bad_before', 'bad_in_a_row', 'counted_since'}
 redis.call('ZREM', LEASES, '')
-local reply, n_scopes, released = {}, tonumber(ARGV[1]), 0
+local reply, n_scopes = {}, tonumber(ARGV[1])
 for i = 2, 1 + n_scopes do
   local s = scope(ARGV[i])
   local st = s.state
@@ -18,12 +18,8 @@ for i = 2, 1 + n_scopes do
   end
 end
 for i = 2 + n_scopes, #ARGV do
-  for _, lot in ipairs(redis.call('ZRANGE', later_key(ARGV[i]), 0, 999)) do
-    release_lot(ARGV[i], lot)
-    released = released + 1
-  end
+  release_soon(ARGV[i])
   redis.call('PUBLISH', WAKE, ARGV[i])
 end
-reply[#reply + 1] = released
 commit_lots()
 return reply

@@ -66,8 +66,7 @@ local function release(id, token, reason, delay_ms, give_back, err, event, queue
   if not job then return 'gone' end
   local opens_at
   if held then
-    opens_at = settle_call(job, queue, shown)
-    free_slots(job, member)
+    opens_at = end_grant(job, member, queue, shown)
     remember_try(id, event)
   end
   if TERMINAL[job.status] then
@@ -96,7 +95,7 @@ for i = 2, #ARGV, 10 do
   if code ~= 'broken' then redis.call('ZREM', 'rq:wip:' .. ARGV[i + 7], ARGV[i] .. ':' .. ARGV[i + 1]) end
   if code ~= 'stale' then add_events(ARGV[1], ARGV[i + 6], '') end
 end
-commit_results()
+if not pcall(commit_results) then count('broken') end
 commit_lots()
 commit()
 return codes

@@ -22,7 +22,7 @@ local function replay(id, queue, info, cost, route)
   redis.call('SADD', 'rq:queues', list_key(queue))
   job.cost, job.who = cost, nil
   redis.call('SADD', 'chatq:tenants:' .. queue, string.match(read_cost(job).who, '^[^\n]*'))
-  add_payload(queue, job.bytes)
+  add_payload(queue, job.bytes, 1)
   push_ids('RPUSH', {[queue] = {id}})
   count('replayed')
   return 'replayed'

@@ -33,7 +33,7 @@ local function rescue(id, token, member)
   local job = read_job(id)
   if job then
     redis.call('ZREM', 'rq:wip:' .. job.origin, member)
-    free_slots(job, member)
+    if not pcall(free_slots, job, member) then count('broken') end
   else
     for i = 6, #ARGV do redis.call('ZREM', 'rq:wip:' .. ARGV[i], member) end
   end

@@ -24,7 +24,7 @@ for _, field in ipairs({'stated_rpm', 'stated_tpm', 'stated_concurrency', 'adapt
 end
 s.dirty = true
 for i = 3, #ARGV do
-  for _, lot in ipairs(redis.call('ZRANGE', later_key(ARGV[i]), 0, 999)) do release_lot(ARGV[i], lot) end
+  release_soon(ARGV[i])
   redis.call('PUBLISH', WAKE, ARGV[i])
 end
 commit_lots()

@@ -102,8 +102,9 @@ async def test_odd_ttl_never_deletes_an_answer(bench: Bench, ttl: str, kept_s: i
 
 
 async def test_running_job_does_not_expire(bench: Bench) -> None:
-    """RQ's ttl is for the time in the queue."""
+    """The ttl of a job that plain RQ enqueued is for the time in the queue."""
     await bench.submit("a")
+    bench.raw.hdel("rq:job:a", "cq_cost")
     bench.raw.expire("rq:job:a", 5)
     await bench.claim()
     assert bench.raw.ttl("rq:job:a") == -1

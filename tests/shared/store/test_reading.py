@@ -6,14 +6,15 @@ import base64
 import zlib
 from pathlib import Path
 
+import orjson
 import pytest
 
-from shared.job import Candidate, Job, JobError, JobState
+from shared.job import Attempt, Candidate, Job, JobError, JobState
 from shared.settings import AdmissionSettings, RedisSettings
 from shared.store import rq_layout
 from shared.store.connect import Store
 from shared.store.jobs import BATCH_BYTES, JobStore
-from shared.store.workers import read_status
+from shared.store.status import read_status
 from tests.shared.store.conftest import Bench
 from tests.shared.store.proxy import Proxy
 from tests.support import RedisServer
@@ -188,3 +189,67 @@ async def test_large_jobs_are_cut_into_small_scripts(bench: Bench) -> None:
     before = bench.raw.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0)
     assert set((await bench.jobs.enqueue(jobs)).codes) == {1}
     assert bench.raw.info("commandstats")["cmdstat_evalsha"]["calls"] - before == 4
+
+
+TRY = (
+    b'{"type":"attempt","attempt":1,"provider":"p","model":"m","at":5.5,"duration_s":0.25,"error":"overloaded",\
+"status":529,"maybe_billed":true,"input_total":7,"output_total":null,"cost_usd":null}'
+)
+
+
+async def test_failed_calls_are_read_with_their_job(bench: Bench) -> None:
+    """Oldest first; lines that cannot be read are left out."""
+    tries = b"\n".join((TRY, b"{", b"[1]", b'{"attempt":"x","provider":1,"at":"y","maybe_billed":"z"}'))
+    job = await read_beside_good(bench, {"cq_tries": tries})
+    first, odd = job.attempts_log
+    assert first == Attempt(1, Candidate("p", "m"), 5.5, 0.25, 529, "overloaded", 7, None, None, True)
+    assert odd == Attempt(None, None, None, None, None, None)
+
+
+async def test_answering_call_is_the_last_attempt(bench: Bench) -> None:
+    """From the answer's record; after those that failed."""
+    record = {
+        "provider": "q",
+        "upstream_model": "n",
+        "latency_s": 1.5,
+        "usage": {"input_total": 3, "output_total": 4, "cost_usd": 0.1},
+    }
+    answer = orjson.dumps({"choices": [], "chatq": record})
+    fields = {
+        "status": "finished",
+        "cq_state": "completed",
+        "cq_result": answer,
+        "cq_tries": TRY,
+        "cq_attempts": "2",
+    }
+    job = await read_beside_good(bench, fields)
+    assert [attempt.number for attempt in job.attempts_log] == [1, 2]
+    assert job.attempts_log[1] == Attempt(2, Candidate("q", "n"), None, 1.5, 200, None, 3, 4, 0.1, True)
+
+
+@pytest.mark.parametrize("record", ["7", '{"usage":[],"latency_s":"x","provider":2}', "[]", "null"])
+async def test_broken_record_costs_its_attempt_the_details(bench: Bench, record: str) -> None:
+    """The answer is read as ever."""
+    fields: dict[str, str | bytes] = {
+        "status": "finished", "cq_state": "completed", "cq_result": f'{{"chatq":{record}}}',
+    }  # fmt: skip
+    job = await read_beside_good(bench, fields)
+    assert job.response is not None
+    assert [(a.duration_s, a.candidate) for a in job.attempts_log] == [(None, Candidate("p", "m"))]
+
+
+@pytest.mark.parametrize(
+    ("hops", "candidate"),
+    [
+        ("0@0", Candidate("p", "m")),
+        ("0@0x 1@2!", Candidate("q", "n")),
+        ("0@0 9@1", None),
+        ("x", Candidate("p", "m")),
+    ],
+)
+async def test_candidate_is_the_one_it_is_at(bench: Bench, hops: str, candidate: Candidate | None) -> None:
+    """All of them are told, too."""
+    info = '{"candidates":[["p","m"],["q","n"]],"model":"m"}'
+    job = await read_beside_good(bench, {"cq_info": info, "cq_hops": hops})
+    assert job.candidates == [Candidate("p", "m"), Candidate("q", "n")]
+    assert job.candidate == candidate

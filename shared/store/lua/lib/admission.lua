@@ -15,7 +15,8 @@ local function oldest_age_ms(queue)
   end
   local oldest = 0
   for _, id in pairs(heads) do
-    local created = id and unix_ms(redis.call('HGET', job_key(id), 'created_at'))
+    local f = id and redis.pcall('HMGET', job_key(id), 'created_at', 'status') or {}
+    local created = f[2] == 'queued' and unix_ms(f[1]) -- not a tombstone
     if created then oldest = math.max(oldest, NOW_MS - created) end
   end
   return oldest
@@ -45,7 +46,8 @@ local function is_full(queue, pushed, bytes)
   if not bound or bound.jobs + bound.bytes + bound.age_ms == 0 then return false end
   local f = fullness[queue]
   if not f then
-    f = {jobs = waiting_in(queue) + redis.call('ZCARD', 'rq:scheduled:' .. queue), bytes = tonumber(redis.call('HGET', 'chatq:payload', queue) or 0),
+    local running = redis.call('ZCARD', 'rq:wip:' .. queue)
+    f = {jobs = math.max(0, tonumber(redis.call('HGET', 'chatq:unfinished', queue) or 0) - running), bytes = tonumber(redis.call('HGET', 'chatq:payload', queue) or 0),
       age_ms = bound.age_ms > 0 and oldest_age_ms(queue) or 0}
     fullness[queue] = f
   end

@@ -7,14 +7,17 @@ local DEADLINES = 'chatq:deadlines'
 local function job_key(id) return 'rq:job:' .. id end
 local function list_key(queue) return 'rq:queue:' .. queue end
 
-local provider_names = {}
-local function provider_of(queue)
-  local name = provider_names[queue]
-  if not name then
-    name = string.match(queue, '^(.*)%.') or queue
-    provider_names[queue] = name
+local provider_of
+do
+  local names = {}
+  function provider_of(queue)
+    local name = names[queue]
+    if not name then
+      name = string.match(queue, '^(.*)%.') or queue
+      names[queue] = name
+    end
+    return name
   end
-  return name
 end
 
 -- Redis's clock: Unix milliseconds, and the same instant as RQ writes dates. Nobody else's clock counts.
@@ -23,21 +26,24 @@ local NOW_MS = TIME[1] * 1000 + math.floor(TIME[2] / 1000)
 local NOW_S = NOW_MS / 1000
 
 -- Civil date from days since the epoch (proleptic Gregorian, era of 400 years).
-local function iso_now()
-  local secs = tonumber(TIME[1])
-  local days, rest = math.floor(secs / 86400), secs % 86400
-  local z = days + 719468
-  local era = math.floor(z / 146097)
-  local doe = z - era * 146097
-  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
-  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
-  local mp = math.floor((5 * doy + 2) / 153)
-  local month = mp < 10 and mp + 3 or mp - 9
-  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
-  return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%06dZ', year, month, doy - math.floor((153 * mp + 2) / 5) + 1,
-    math.floor(rest / 3600), math.floor(rest % 3600 / 60), rest % 60, tonumber(TIME[2]))
+local NOW_ISO
+do
+  local function iso_now()
+    local secs = tonumber(TIME[1])
+    local days, rest = math.floor(secs / 86400), secs % 86400
+    local z = days + 719468
+    local era = math.floor(z / 146097)
+    local doe = z - era * 146097
+    local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
+    local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
+    local mp = math.floor((5 * doy + 2) / 153)
+    local month = mp < 10 and mp + 3 or mp - 9
+    local year = yoe + era * 400 + (month <= 2 and 1 or 0)
+    return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%06dZ', year, month, doy - math.floor((153 * mp + 2) / 5) + 1,
+      math.floor(rest / 3600), math.floor(rest % 3600 / 60), rest % 60, tonumber(TIME[2]))
+  end
+  NOW_ISO = iso_now()
 end
-local NOW_ISO = iso_now()
 
 -- Unix ms of such a date; nil if it is none.
 local function unix_ms(iso)
@@ -137,23 +143,26 @@ local function ttl_of(value)
 end
 
 -- What the scripts need to know of a job; nil when there is no hash.
-local JOB_FIELDS = {'status', 'cq_token', 'origin', 'cq_notify', 'result_ttl', 'failure_ttl', 'worker_name', 'cq_deadline', 'cq_cost',
-  'cq_attempts', 'cq_max', 'cq_limited', 'cq_drained', 'cq_abandoned', 'cq_hops', 'cq_route', 'cq_state'}
-local function read_job(id)
-  local f = redis.call('HMGET', job_key(id), unpack(JOB_FIELDS))
-  if not f[1] then return nil end
-  return {id = id, status = f[1], token = f[2], origin = f[3] or '', notify = f[4], result_ttl = f[5], failure_ttl = f[6], worker = f[7],
-    deadline = tonumber(f[8]), cost = f[9], attempts = tonumber(f[10]) or 0, max = tonumber(f[11]), limited = tonumber(f[12]) or 0,
-    drained = tonumber(f[13]) or 0, abandoned = tonumber(f[14]) or 0, hops = f[15], route = f[16], state = f[17]}
-end
+local read_job, read_ending
+do
+  local JOB_FIELDS = {'status', 'cq_token', 'origin', 'cq_notify', 'result_ttl', 'failure_ttl', 'worker_name', 'cq_deadline', 'cq_cost',
+    'cq_attempts', 'cq_max', 'cq_limited', 'cq_drained', 'cq_abandoned', 'cq_hops', 'cq_route', 'cq_state'}
+  function read_job(id)
+    local f = redis.call('HMGET', job_key(id), unpack(JOB_FIELDS))
+    if not f[1] then return nil end
+    return {id = id, status = f[1], token = f[2], origin = f[3] or '', notify = f[4], result_ttl = f[5], failure_ttl = f[6], worker = f[7],
+      deadline = tonumber(f[8]), cost = f[9], attempts = tonumber(f[10]) or 0, max = tonumber(f[11]), limited = tonumber(f[12]) or 0,
+      drained = tonumber(f[13]) or 0, abandoned = tonumber(f[14]) or 0, hops = f[15], route = f[16], state = f[17]}
+  end
 
--- Of a job that ran, the part that is needed to end it: this is read for every answer.
-local ENDING_FIELDS = {'status', 'cq_token', 'origin', 'cq_notify', 'result_ttl', 'failure_ttl', 'cq_deadline', 'cq_cost'}
-local function read_ending(id)
-  local f = redis.call('HMGET', job_key(id), unpack(ENDING_FIELDS))
-  if not f[1] then return nil end
-  return {id = id, status = f[1], token = f[2], origin = f[3] or '', notify = f[4], result_ttl = f[5], failure_ttl = f[6],
-    deadline = tonumber(f[7]), cost = f[8]}
+  -- Of a job that ran, the part that is needed to end it: this is read for every answer.
+  local ENDING_FIELDS = {'status', 'cq_token', 'origin', 'cq_notify', 'result_ttl', 'failure_ttl', 'cq_deadline', 'cq_cost'}
+  function read_ending(id)
+    local f = redis.call('HMGET', job_key(id), unpack(ENDING_FIELDS))
+    if not f[1] then return nil end
+    return {id = id, status = f[1], token = f[2], origin = f[3] or '', notify = f[4], result_ttl = f[5], failure_ttl = f[6],
+      deadline = tonumber(f[7]), cost = f[8]}
+  end
 end
 
 -- What a job asks of limits, read from cq_cost once: prompt tokens (estimated), output tokens asked for (0 = not said), bytes of
@@ -172,35 +181,41 @@ local function waiting_in(queue)
 end
 
 -- Whether a living worker serves a queue; RQ's set keeps the names of dead ones for a while.
-local served_queues = {}
-local function has_worker(queue)
-  local is_served = served_queues[queue]
-  if is_served == nil then
-    is_served = false
-    for _, key in ipairs(redis.call('SMEMBERS', 'rq:workers:' .. queue)) do
-      if redis.call('EXISTS', key) == 1 and redis.call('HEXISTS', key, 'death') == 0 then
-        is_served = true
-        break
+local has_worker
+do
+  local served_queues = {}
+  function has_worker(queue)
+    local is_served = served_queues[queue]
+    if is_served == nil then
+      is_served = false
+      for _, key in ipairs(redis.call('SMEMBERS', 'rq:workers:' .. queue)) do
+        if redis.call('EXISTS', key) == 1 and redis.call('HEXISTS', key, 'death') == 0 then
+          is_served = true
+          break
+        end
       end
+      served_queues[queue] = is_served
     end
-    served_queues[queue] = is_served
+    return is_served
   end
-  return is_served
 end
 
 -- From its second abandonment on a job is a suspect: it waits in its provider's quarantine, wherever it comes from.
 local function is_suspect(job) return job.abandoned >= 2 end
 local function quarantine_key(queue) return 'chatq:quarantine:' .. provider_of(queue) end
 
--- Payload bytes of unfinished jobs, a queue; for the bounds on new work.
-local payload = {}
-local function add_payload(queue, bytes) payload[queue] = (payload[queue] or 0) + bytes end
+-- Unfinished jobs and the bytes of their payload, a queue; for the bounds on new work.
+local payload, unfinished = {}, {}
+local function add_payload(queue, bytes, jobs)
+  payload[queue] = (payload[queue] or 0) + bytes
+  unfinished[queue] = (unfinished[queue] or 0) + jobs
+end
 
 -- Counters of this minute, for rates and dashboards.
 local minute = {}
 local function tally(field, n) minute[field] = (minute[field] or 0) + n end
 
-local ended_by_queue = {}
+local ended_by_queue, registered = {}, {}
 
 -- Ends a job. The caller has checked that it may, and has removed the lease and wip entry of this grant.
 -- job: from read_job; field, value: what to store (or field = nil).
@@ -212,8 +227,14 @@ local function finish(job, kind, field, value)
   if job.deadline then redis.call('ZREM', DEADLINES, job.id) end
   redis.call('HSET', key, 'status', outcome[1], 'cq_state', state, 'ended_at', NOW_ISO, field or 'cq_state', value or state)
   redis.call('EXPIRE', key, ttl)
-  redis.call('ZADD', outcome[2] .. job.origin, NOW_S + ttl, job.id)
-  add_payload(job.origin, -read_cost(job).bytes)
+  local registry = outcome[2] .. job.origin
+  local entries = registered[registry]
+  if not entries then
+    entries = {}
+    registered[registry] = entries
+  end
+  entries[#entries + 1], entries[#entries + 2] = NOW_S + ttl, job.id
+  add_payload(job.origin, -read_cost(job).bytes, -1)
   local ended = ended_by_queue[job.origin]
   if not ended then
     ended = {}
@@ -229,12 +250,11 @@ local function finish(job, kind, field, value)
 end
 
 -- Remembers what became of a call that did not end its job well, newest last; the last call of a good end is in the result.
-local MAX_TRIES_BYTES = 32768
 local function remember_try(id, json)
   if json == '' then return end
   local tries = redis.call('HGET', job_key(id), 'cq_tries')
   tries = tries and tries .. '\n' .. json or json
-  if #tries > MAX_TRIES_BYTES then tries = string.match(tries, '\n(.*)', #tries - MAX_TRIES_BYTES) or json end
+  if #tries > 32768 then tries = string.match(tries, '\n(.*)', #tries - 32768) or json end
   redis.call('HSET', job_key(id), 'cq_tries', tries)
 end
 
@@ -245,8 +265,8 @@ local function drop_execution(id, token)
 end
 
 -- Writes what was gathered: messages to waiters, counters. The last line of every script that ends or moves jobs.
-local MINUTE_TTL_S = 3 * 3600
 local function commit()
+  for registry, entries in pairs(registered) do call_many('ZADD', registry, entries) end
   notify()
   for queue, states in pairs(ended_by_queue) do
     for state, n in pairs(states) do
@@ -255,12 +275,14 @@ local function commit()
     end
   end
   for what, n in pairs(totals) do redis.call('HINCRBY', TOTALS, what, n) end
-  for queue, bytes in pairs(payload) do
-    if bytes ~= 0 and redis.call('HINCRBY', 'chatq:payload', queue, bytes) <= 0 then redis.call('HDEL', 'chatq:payload', queue) end
+  for key, changes in pairs({['chatq:payload'] = payload, ['chatq:unfinished'] = unfinished}) do
+    for queue, n in pairs(changes) do
+      if n ~= 0 and redis.call('HINCRBY', key, queue, n) <= 0 then redis.call('HDEL', key, queue) end
+    end
   end
   if next(minute) then
     local key = 'chatq:minute:' .. math.floor(NOW_S / 60)
     for field, n in pairs(minute) do redis.call('HINCRBY', key, field, n) end
-    redis.call('EXPIRE', key, MINUTE_TTL_S)
+    redis.call('EXPIRE', key, 3 * 3600)
   end
 end

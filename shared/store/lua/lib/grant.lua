@@ -5,27 +5,30 @@ local grant_key = 'chatq:grant:' .. worker
 local reply = {TIME[1] * 1000000 + TIME[2], 0, -1}
 local TOUCHES = 800 -- entries looked at in one call: about 4 ms of Redis
 local touches = 0
--- What waits is read in one step, with what a grant needs; for sorting without, payloads are large.
-local WAITING_FIELDS = {'status', 'origin', 'cq_cost', 'cq_deadline', 'cq_attempts', 'cq_hops', 'cq_route', 'cq_state', 'cq_abandoned',
-  'cq_limited', 'cq_max', 'cq_epoch', 'data', 'cq_info', 'enqueued_at'}
-local n = #reply
+local add_to_reply, read_waiting
+do
+  -- What waits is read in one step, with what a grant needs; for sorting without, payloads are large.
+  local WAITING_FIELDS = {'status', 'origin', 'cq_cost', 'cq_deadline', 'cq_attempts', 'cq_hops', 'cq_route', 'cq_state', 'cq_abandoned',
+    'cq_limited', 'cq_max', 'cq_epoch', 'data', 'cq_info', 'enqueued_at'}
+  local n = #reply
 
-local function add_to_reply(job, token, attempts, reserved)
-  local data = job.data or ''
-  reply[n + 1], reply[n + 2], reply[n + 3] = job.id, token, job.origin
-  reply[n + 4] = #data <= max_data and data or ''
-  reply[n + 5], reply[n + 6], reply[n + 7] = job.info or '', attempts, tonumber(job.max) or 0
-  reply[n + 8], reply[n + 9], reply[n + 10] = job.deadline or 0, job.enqueued_at or '', tonumber(job.limited) or 0
-  reply[n + 11], reply[n + 12], reply[n + 13] = job.hops or '', reserved, job.abandoned
-  n = n + 13
-end
+  function add_to_reply(job, token, attempts, reserved)
+    local data = job.data or ''
+    reply[n + 1], reply[n + 2], reply[n + 3] = job.id, token, job.origin
+    reply[n + 4] = #data <= max_data and data or ''
+    reply[n + 5], reply[n + 6], reply[n + 7] = job.info or '', attempts, tonumber(job.max) or 0
+    reply[n + 8], reply[n + 9], reply[n + 10] = job.deadline or 0, job.enqueued_at or '', tonumber(job.limited) or 0
+    reply[n + 11], reply[n + 12], reply[n + 13] = job.hops or '', reserved, job.abandoned
+    n = n + 13
+  end
 
-local function read_waiting(id, with_payload)
-  local f = redis.call('HMGET', job_key(id), unpack(WAITING_FIELDS, 1, with_payload and 15 or 10))
-  if not f[1] then return nil end
-  return {id = id, status = f[1], origin = f[2] or '', cost = f[3], deadline = f[4] and tonumber(f[4]), attempts = tonumber(f[5]) or 0,
-    hops = f[6], route = f[7], state = f[8], abandoned = f[9] and tonumber(f[9]) or 0, limited = f[10], max = f[11], epoch = f[12],
-    data = f[13], info = f[14], enqueued_at = f[15]}
+  function read_waiting(id, with_payload)
+    local f = redis.call('HMGET', job_key(id), unpack(WAITING_FIELDS, 1, with_payload and 15 or 10))
+    if not f[1] then return nil end
+    return {id = id, status = f[1], origin = f[2] or '', cost = f[3], deadline = f[4] and tonumber(f[4]), attempts = tonumber(f[5]) or 0,
+      hops = f[6], route = f[7], state = f[8], abandoned = f[9] and tonumber(f[9]) or 0, limited = f[10], max = f[11], epoch = f[12],
+      data = f[13], info = f[14], enqueued_at = f[15]}
+  end
 end
 
 local function look_again(at)
@@ -39,9 +42,9 @@ local function grant(job, d, reserved, probes)
   if job.state then -- it had ended, and RQ's requeue put it back: it starts anew
     redis.call('HDEL', key, 'cq_state', 'cq_error', 'cq_limited', 'cq_abandoned', 'cq_tries', 'ended_at')
     job.attempts, job.limited, job.abandoned = 0, 0, 0
-    add_payload(job.origin, job.bytes)
+    add_payload(job.origin, job.bytes, 1)
   end
-  redis.call('PERSIST', key) -- RQ's ttl is for the time in the queue; a requeued job still has that of its error
+  if job.state or not job.cost then redis.call('PERSIST', key) end -- RQ's ttl of the time in the queue; that of its error
   local epoch, attempts = (tonumber(job.epoch) or 0) + 1, job.attempts + 1
   local token = epoch .. '-' .. nonce
   local member = job.id .. ':' .. token
@@ -80,7 +83,7 @@ local function waiting_job(id, queue, with_payload)
   if not job then return 'dropped' end
   if job.status ~= 'queued' or job.origin ~= queue then
     if TERMINAL[job.status] and redis.call('TTL', job_key(id)) == -1 then -- RQ's own cancel sets none
-      add_payload(job.origin, -read_cost(job).bytes)
+      add_payload(job.origin, -read_cost(job).bytes, -1)
       redis.call('ZREM', DEADLINES, id)
       redis.call('EXPIRE', job_key(id), ttl_of(redis.call('HGET', job_key(id), 'failure_ttl')))
     end
@@ -101,25 +104,35 @@ local function look_at(id, queue, with_payload)
   return type(job) == 'table' and job
 end
 
--- Tries one job. Returns 'granted' and its cost, 'saturated' (its provider's limits: leave it where it is) or 'held' (its own
--- model's or client's), both with until, scope and reason.
-local function try(job, provider)
+-- Tries one job. Returns 'granted', its cost and its tokens; or 'saturated' (its provider's limits: leave it where it is) or 'held'
+-- (its own model's or client's), nil, and {scope, until_at, why, tokens}. What breaks (a key of another type) costs this job only.
+local function try_unguarded(job, provider)
   local d = scopes_of(job)
   local account, model = d.account, d.model
   local tokens = estimate(account, model, d.client, job.prompt, job.output)
-  if provider.most and used(d.provider) >= provider.most then return 'saturated', NOW + 1000, d.provider, 'concurrency' end
+  local function back(result, until_at, s, why) return result, nil, {scope = s, until_at = until_at, why = why, tokens = tokens} end
+  if provider.most and used(d.provider) >= provider.most then return back('saturated', NOW + 1000, d.provider, 'concurrency') end
   local until_at, why = held_back(account, tokens, provider.account_most)
-  if until_at then return 'saturated', until_at, account, why end
+  if until_at then return back('saturated', until_at, account, why) end
   local most
   until_at, most = breaker_gate(model)
-  if until_at then return 'held', until_at, model, 'breaker' end
+  if until_at then return back('held', until_at, model, 'breaker') end
   until_at, why = held_back(model, tokens, most)
-  if until_at then return 'held', until_at, model, why end
+  if until_at then return back('held', until_at, model, why) end
   if next(d.client.limits) then
     until_at, why = held_back(d.client, tokens)
-    if until_at then return 'held', until_at, d.client, why end
+    if until_at then return back('held', until_at, d.client, why) end
   end
   grant(job, d, tokens, provider.most)
   local cost = math.max(account.ms_per_request or 0, account.ms_per_token and tokens * account.ms_per_token or 0)
   return 'granted', cost > 0 and cost or 1, tokens
+end
+
+local function try(job, provider)
+  local ok, result, detail, hold = pcall(try_unguarded, job, provider)
+  if ok then return result, detail, hold end
+  count('broken')
+  redis.call('RPUSH', list_key(job.origin), job.id)
+  touches = TOUCHES -- not the same one again in this call
+  return 'broken'
 end

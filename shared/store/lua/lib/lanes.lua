@@ -1,18 +1,51 @@
 -- Which job is granted next (needs grant, failover): lanes, lots, the quarantine, and providers that are closed; part of claim_jobs.
 local QUARANTINE_MOST = 4
+local WORD_MS = 30000 -- a lot that waits for a slot is woken when one frees; this is only a net
 
--- Puts a job aside until its model or client may go on, or on to another candidate if that takes long. Nobody knows how long an
--- open breaker will take.
-local function set_aside(lane, command, job, client, label, until_at, s, why)
-  if can_move(job) and (why == 'breaker' or is_long(until_at)) then
-    local index, provider, model = choose_candidate(job, until_at)
-    if index then return move_job(job, false, index, provider, model) end
+-- Goes on with another candidate, if this one is closed for long and there is a better place. Nobody knows how long a breaker takes.
+local function move_on(job, until_at, why)
+  if not (can_move(job) and (why == 'breaker' or is_long(until_at))) then return false end
+  local index, provider, model = choose_candidate(job, until_at)
+  if index then move_job(job, false, index, provider, model) end
+  return index ~= nil
+end
+
+-- Until when a lot is held back, and when it is worth a look. Lots of one scope are served one after the other, so the k-th that is
+-- held for a rate waits k calls longer; who waits for a slot is woken.
+local function hold_time(until_at, s, why, tokens)
+  if why == 'concurrency' then return NOW + WORD_MS end
+  if why ~= 'rate' then return until_at end
+  s.held_lots = (s.held_lots or -1) + 1
+  return until_at + s.held_lots * math.max(s.ms_per_request or 0, s.ms_per_token and tokens * s.ms_per_token or 0)
+end
+
+-- Puts a job aside until its model or client may go on, or on to another candidate if that takes long. `lot`: it stood in one.
+local turns = {} -- lots of which none may move so far: jobs not looked at yet
+local function set_aside(lane, job, lot, hold)
+  local d = scopes_of(job)
+  local client, label = d.client_name, label_of(job, d.model_name)
+  if move_on(job, hold.until_at, hold.why) then return end
+  local until_at = hold_time(hold.until_at, hold.scope, hold.why, hold.tokens)
+  if can_move(job) and (hold.why == 'breaker' or is_long(until_at)) then
     until_at = math.min(until_at, NOW + math.max(1000, get_policy().failover_after_ms)) -- ask again: one may open sooner
+    if lot then -- the next ones of the lot may have a better route, or more time: each is looked at before the lot is held
+      local key = lot_key(lane.queue, client, label)
+      turns[key] = (turns[key] or redis.call('LLEN', key)) - 1
+      put_in_lot('RPUSH', lane.queue, job.id, client, label)
+      if turns[key] >= 0 then return end
+      turns[key] = nil
+      hold_lot(lane.queue, client, label, until_at)
+      return look_again(until_at)
+    end
   end
-  put_in_lot(command, lane.queue, job.id, client, label)
+  put_in_lot(lot and 'LPUSH' or 'RPUSH', lane.queue, job.id, client, label)
   hold_lot(lane.queue, client, label, until_at)
-  if why == 'concurrency' then leave_word(s, worker .. '\n' .. lane.queue .. '\n' .. client .. '\n' .. label) end
-  look_again(until_at)
+  touches = touches + 2
+  if hold.why == 'concurrency' then
+    leave_word(hold.scope, worker, lane.queue .. '\n' .. client .. '\n' .. label)
+  else
+    look_again(math.min(until_at, hold.until_at))
+  end
 end
 
 -- Sorts what stands in RQ's list into lots: half of what one call may do, so that grants go on, and the rest at once afterwards,
@@ -20,13 +53,13 @@ end
 local function sort_arrivals(lane)
   while true do
     if touches >= TOUCHES / 2 then return look_again(NOW + 1) end
-    local ids = redis.call('LPOP', list_key(lane.queue), 100) or {}
+    local ids = redis.call('LPOP', list_key(lane.queue), 50) or {}
     if #ids == 0 then return end
     for _, id in ipairs(ids) do
       local job = look_at(id, lane.queue)
       if job then
-        local d = scopes_of(job)
-        put_in_lot('RPUSH', lane.queue, id, d.client_name, label_of(job, d.model_name))
+        local client, model = string.match(read_cost(job).who, '^([^\n]*)\n(.*)$')
+        if put_in_lot('RPUSH', lane.queue, id, client, label_of(job, model)) then touches = touches + 2 end
       end
     end
   end
@@ -47,13 +80,12 @@ local function next_entry(lane, provider)
   end
   local client, label = next_lot(lane.queue)
   if not client then return nil end
-  add_aside(lane.queue, -1)
-  return redis.call('LPOP', lot_key(lane.queue, client, label)), client, label
+  return pop_lot(lane.queue, client, label), {client = client, label = label}
 end
 
-local function put_entry_back(lane, id, client, label)
-  if client then
-    put_in_lot('LPUSH', lane.queue, id, client, label)
+local function put_entry_back(lane, id, lot)
+  if lot then
+    put_in_lot('LPUSH', lane.queue, id, lot.client, lot.label)
   else
     lane.buffer[#lane.buffer + 1] = id
   end
@@ -80,42 +112,48 @@ end
 
 -- Serves one job of a lane. Returns what became of it: granted (cost), saturated, empty, or passed (dropped, held, moved).
 local function serve(lane, provider)
-  local id, client, label = next_entry(lane, provider)
-  if not id then return client and 'passed' or 'empty' end
+  local id, lot = next_entry(lane, provider)
+  if not id then return lot and 'passed' or 'empty' end
   local job = look_at(id, lane.queue, true)
   if not job then return 'passed' end
-  local result, detail, about, why = try(job, provider)
+  local result, detail, hold = try(job, provider)
   if result == 'granted' then
-    if client then serve_lot(lane.queue, client, label, about) end
+    if lot then serve_lot(lane.queue, lot.client, lot.label, hold) end
     return 'granted', detail
   end
   if result == 'saturated' then
-    put_entry_back(lane, id, client, label)
-    wait_for(about, why, detail, lane)
+    put_entry_back(lane, id, lot)
+    wait_for(hold.scope, hold.why, hold.until_at, lane)
     return 'saturated'
   end
-  local d = scopes_of(job)
-  set_aside(lane, client and 'LPUSH' or 'RPUSH', job, d.client_name, label_of(job, d.model_name), detail, about, why)
+  if result == 'held' then set_aside(lane, job, lot, hold) end
   return 'passed'
 end
 
 -- Within a provider lanes share by stride scheduling on cost: the lane with the smallest pass is next, each grant moves it on by
--- cost / weight, and a lane that was idle starts at the present (no credit for idling).
+-- cost / weight, and a lane that was idle starts at the present (no credit for idling). None is further ahead than one job can
+-- take it: passes are in ms of allowance or, without limits, in jobs, and limits come and go.
+local function load_passes(provider, key)
+  local present, unit = tonumber(redis.call('HGET', key, 'present') or 0), provider.is_rated and 60000 or 1
+  for _, lane in ipairs(provider.lanes) do
+    lane.pass = math.max(present, math.min(tonumber(redis.call('HGET', key, lane.name) or 0), present + unit / lane.weight))
+  end
+end
+
+local function save_passes(provider, key, present)
+  redis.call('HSET', key, 'present', string.format('%.17g', present))
+  for _, lane in ipairs(provider.lanes) do redis.call('HSET', key, lane.name, string.format('%.17g', lane.pass)) end
+end
+
 local function serve_lanes(provider)
   local key, present = 'chatq:lanes:' .. provider.name, nil
-  local passes, moved = {}, false
   local shares = #provider.lanes > 1
-  if shares then
-    present = tonumber(redis.call('HGET', key, 'present') or 0)
-    for _, lane in ipairs(provider.lanes) do
-      passes[lane] = math.max(present, tonumber(redis.call('HGET', key, lane.name) or 0))
-    end
-  end
+  if shares then load_passes(provider, key) end
   local active = {unpack(provider.lanes)}
   while provider.granted > 0 and touches < TOUCHES and #active > 0 do
     local at = 1
     for i = 2, #active do
-      if shares and passes[active[i]] < passes[active[at]] then at = i end
+      if shares and active[i].pass < active[at].pass then at = i end
     end
     local lane = active[at]
     lane.want = provider.granted
@@ -123,8 +161,8 @@ local function serve_lanes(provider)
     if result == 'granted' then
       provider.granted = provider.granted - 1
       if shares then
-        present, moved = passes[lane], true
-        passes[lane] = present + cost / lane.weight
+        present = lane.pass
+        lane.pass = present + cost / lane.weight
       end
     elseif result == 'empty' then
       table.remove(active, at)
@@ -133,37 +171,41 @@ local function serve_lanes(provider)
       break
     end
   end
-  if moved then
-    redis.call('HSET', key, 'present', string.format('%.17g', present))
-    for lane, pass in pairs(passes) do redis.call('HSET', key, lane.name, string.format('%.17g', pass)) end
-  end
+  if present then save_passes(provider, key, present) end
 end
 
--- A suspect runs with few neighbours: at most 4 in a process, and one that was abandoned there before runs alone.
-local function serve_quarantine(provider)
+-- A suspect runs with few neighbours: at most 4 in a process, and one that was abandoned there before runs alone. One that has to
+-- wait does not hold up the others, and moves on like any job.
+local function serve_quarantine(provider, closed_until)
   local key = quarantine_key(provider.name .. '.')
-  while provider.granted > 0 and provider.in_quarantine < QUARANTINE_MOST and touches < TOUCHES do
+  for _ = 1, redis.call('LLEN', key) do
+    if touches >= TOUCHES or not closed_until and (provider.granted == 0 or provider.in_quarantine >= QUARANTINE_MOST) then return end
     local id = redis.call('LPOP', key)
-    if not id then return end
-    local queue = guarded(redis.call, 'HGET', job_key(id), 'origin')
-    local job = look_at(id, queue, true)
-    if job then
-      local alone = job.abandoned > 2
-      local result, detail = 'alone', nil
-      if not alone or provider.in_quarantine == 0 then result, detail = try(job, provider) end
-      if result ~= 'granted' then
+    local job = look_at(id, guarded(redis.call, 'HGET', job_key(id), 'origin'), true)
+    local alone = job and job.abandoned > 2
+    if job and closed_until then
+      if not move_on(job, closed_until, 'breaker') then redis.call('RPUSH', key, id) end
+    elseif job and alone and provider.in_quarantine > 0 then
+      redis.call('RPUSH', key, id)
+    elseif job then
+      local result, _, hold = try(job, provider)
+      if result == 'granted' then
+        provider.granted = provider.granted - 1
+        provider.in_quarantine = alone and QUARANTINE_MOST or provider.in_quarantine + 1
+      elseif result == 'saturated' then
         redis.call('LPUSH', key, id)
-        if detail then look_again(detail) end
-        return
+        return wait_for(hold.scope, hold.why, hold.until_at, {index = 1})
+      elseif result == 'held' and not move_on(job, hold.until_at, hold.why) then
+        redis.call('RPUSH', key, id)
+        look_again(hold.until_at)
       end
-      provider.granted = provider.granted - 1
-      provider.in_quarantine = alone and QUARANTINE_MOST or provider.in_quarantine + 1
     end
   end
 end
 
 -- A provider that is open, or closed for long: its jobs with another candidate move on, the rest is put aside for that time.
 local function drain_closed(provider, until_at)
+  serve_quarantine(provider, until_at)
   for _, lane in ipairs(provider.lanes) do
     if lane.is_sorted or redis.call('EXISTS', 'chatq:movable:' .. lane.queue) == 1 then
       sort_arrivals(lane)
@@ -172,11 +214,10 @@ local function drain_closed(provider, until_at)
         if not client then break end
         if string.sub(label, 1, 1) ~= '>' then
           hold_lot(lane.queue, client, label, until_at)
+          touches = touches + 2
         else
-          add_aside(lane.queue, -1)
-          local id = redis.call('LPOP', lot_key(lane.queue, client, label))
-          local job = look_at(id, lane.queue)
-          if job then set_aside(lane, 'LPUSH', job, client, label, until_at, nil, 'breaker') end
+          local job = look_at(pop_lot(lane.queue, client, label), lane.queue)
+          if job then set_aside(lane, job, true, {until_at = until_at, why = 'breaker'}) end
         end
       end
     end

@@ -21,45 +21,55 @@ local function decoded(json)
   return ok and type(value) == 'table' and value or {}
 end
 
--- Only numbers and our two texts are taken from a state: anybody can write to Redis.
-local TEXTS = {breaker = true, opened_why = true}
-local function state_of(name)
-  local json = redis.call('GET', 'chatq:scope:' .. name)
-  local state = {}
-  for field, value in pairs(json and decoded(json) or state) do
-    if type(value) == 'number' and value == value and math.abs(value) < 1e15 or TEXTS[field] then state[field] = value end
+local state_of
+do
+  -- Only numbers and our two texts are taken from a state: anybody can write to Redis.
+  local TEXTS = {breaker = true, opened_why = true}
+  function state_of(name)
+    local json = redis.pcall('GET', 'chatq:scope:' .. name) -- an error (a key of another type) is a table; writing the state mends it
+    local state = {}
+    if type(json) ~= 'string' then json = nil end
+    for field, value in pairs(json and decoded(json) or state) do
+      if type(value) == 'number' and value == value and math.abs(value) < 1e15 or TEXTS[field] then state[field] = value end
+    end
+    return state
   end
-  return state
 end
 
-local LIMIT_NAMES = {'rpm', 'tpm', 'concurrency', 'slice_ms', 'weight'}
-local function limits_of(name)
-  local json = redis.call('HGET', LIMITS, name)
-  if not json then return {} end
-  local config, limits = decoded(json), {}
-  for _, name in ipairs({'file', 'set'}) do
-    local layer = type(config[name]) == 'table' and config[name] or {}
-    for _, field in ipairs(LIMIT_NAMES) do limits[field] = tonumber(layer[field]) or limits[field] end
-    limits.charge = layer.charge or limits.charge
+local limits_of
+do
+  local LIMIT_NAMES = {'rpm', 'tpm', 'concurrency', 'slice_ms', 'weight'}
+  function limits_of(name)
+    local json = redis.call('HGET', LIMITS, name)
+    if not json then return {} end
+    local config, limits = decoded(json), {}
+    for _, name in ipairs({'file', 'set'}) do
+      local layer = type(config[name]) == 'table' and config[name] or {}
+      for _, field in ipairs(LIMIT_NAMES) do limits[field] = tonumber(layer[field]) or limits[field] end
+      limits.charge = layer.charge or limits.charge
+    end
+    for _, field in ipairs(LIMIT_NAMES) do
+      if limits[field] and limits[field] <= 0 then limits[field] = nil end
+    end
+    return limits
   end
-  for _, field in ipairs(LIMIT_NAMES) do
-    if limits[field] and limits[field] <= 0 then limits[field] = nil end
-  end
-  return limits
 end
 
 -- The fleet's policy for breakers and failover, beside the limits.
-local policy
-local function get_policy()
-  if not policy then
-    local given = decoded(redis.call('HGET', LIMITS, 'policy') or '{}')
-    policy = {}
-    for field, default in pairs({failure_ratio = 0.5, min_calls = 20, window_ms = 10000, open_ms = 15000, max_open_ms = 300000,
-      credential_open_ms = 300000, probes = 3, failover_after_ms = 5000}) do
-      policy[field] = tonumber(given[field]) or default
+local get_policy
+do
+  local policy
+  function get_policy()
+    if not policy then
+      local given = decoded(redis.call('HGET', LIMITS, 'policy') or '{}')
+      policy = {}
+      for field, default in pairs({failure_ratio = 0.5, min_calls = 20, window_ms = 10000, open_ms = 15000, max_open_ms = 300000,
+        credential_open_ms = 300000, probes = 3, failover_after_ms = 5000}) do
+        policy[field] = tonumber(given[field]) or default
+      end
     end
+    return policy
   end
-  return policy
 end
 
 local function least(a, b)
@@ -149,7 +159,14 @@ end
 local function slots_key(s) return 'chatq:slots:' .. s.name end
 
 local function used(s)
-  if not s.used then s.used = redis.call('SCARD', slots_key(s)) end
+  if not s.used then
+    s.used = redis.pcall('SCARD', slots_key(s))
+    if type(s.used) ~= 'number' then
+      redis.call('DEL', slots_key(s))
+      count('broken')
+      s.used = 0
+    end
+  end
   return s.used
 end
 
@@ -210,11 +227,11 @@ local function reserve(s, member, tokens, most)
   end
   local st = s.state
   if s.ms_per_request then
-    st.requests_at = paid_off(st.requests_at) + s.ms_per_request
+    st.requests_at = math.min(paid_off(st.requests_at) + s.ms_per_request, NOW + LONGEST_DEBT_MS)
     s.dirty = true
   end
   if s.ms_per_token then
-    st.tokens_at = paid_off(st.tokens_at) + tokens * s.ms_per_token
+    st.tokens_at = math.min(paid_off(st.tokens_at) + tokens * s.ms_per_token, NOW + LONGEST_DEBT_MS)
     s.dirty = true
   end
 end
@@ -243,7 +260,10 @@ local function commit_slots()
   for _, s in pairs(scopes) do
     if s.leaving then
       local n = 0
-      for i = 1, #s.leaving, 1000 do n = n + redis.call('SREM', slots_key(s), unpack(s.leaving, i, math.min(i + 999, #s.leaving))) end
+      for i = 1, #s.leaving, 1000 do
+        local removed = redis.pcall('SREM', slots_key(s), unpack(s.leaving, i, math.min(i + 999, #s.leaving)))
+        n = n + (tonumber(removed) or 0)
+      end
       s.used, s.freed, s.leaving = s.used - n, n, nil
     end
   end

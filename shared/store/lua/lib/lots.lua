@@ -7,6 +7,7 @@
 local function fair_key(queue) return 'chatq:fair:' .. queue end
 local function later_key(queue) return 'chatq:later:' .. queue end
 local function pass_key(queue) return 'chatq:pass:' .. queue end
+local function sorted_key(queue) return 'chatq:sorted:' .. queue end
 local function ready_key(queue, client) return 'chatq:ready:' .. queue .. ':' .. client end
 local function lot_key(queue, client, label) return 'chatq:lot:' .. queue .. ':' .. client .. '\n' .. label end
 local PASS_TTL_S = 3600
@@ -25,27 +26,40 @@ local function can_move(job) return job.route and true end
 local function label_of(job, model) return can_move(job) and '>' .. model or model end
 
 local function make_ready(queue, client, label)
-  local pass = redis.call('ZSCORE', fair_key(queue), client)
-  if not pass then
-    local known = redis.call('HMGET', pass_key(queue), '', client)
-    local present = known[1] or redis.call('ZRANGE', fair_key(queue), 0, 0, 'WITHSCORES')[2] -- forgotten when nothing was served for long
-    pass = math.max(tonumber(present) or 0, tonumber(known[2]) or 0)
-    redis.call('ZADD', fair_key(queue), pass, client)
+  if not redis.call('ZSCORE', fair_key(queue), client) then
+    local known = redis.call('ZMSCORE', pass_key(queue), '', client)
+    local first = redis.call('ZRANGE', fair_key(queue), 0, 0, 'WITHSCORES')[2]
+    local present = known[1] or first -- forgotten when nothing was served for long
+    redis.call('ZADD', fair_key(queue), math.max(tonumber(present) or 0, tonumber(known[2]) or 0), client)
+    if not first then redis.call('SET', sorted_key(queue), NOW, 'EX', PASS_TTL_S) end
   end
   local first = redis.call('ZRANGE', ready_key(queue, client), 0, 0, 'WITHSCORES')
   redis.call('ZADD', ready_key(queue, client), 'NX', first[2] or 0, label)
 end
 
--- Puts a job into its lot: RPUSH in order of arrival, LPUSH when it comes back.
+-- Puts a job into its lot: RPUSH in order of arrival, LPUSH when it comes back. Returns whether the lot was new to this script.
 local lots_seen = {} -- ready, or held back until a time
 local function put_in_lot(command, queue, id, client, label)
   local key = lot_key(queue, client, label)
   redis.call(command, key, id)
   add_aside(queue, 1)
-  if not lots_seen[key] then
-    lots_seen[key] = 'ready'
-    if not redis.call('ZSCORE', later_key(queue), client .. '\n' .. label) then make_ready(queue, client, label) end
+  if lots_seen[key] then return false end
+  lots_seen[key] = 'ready'
+  if not redis.call('ZSCORE', later_key(queue), client .. '\n' .. label) then make_ready(queue, client, label) end
+  return true
+end
+
+-- Takes the first job of a lot; nil for a key of another type, which goes.
+local function pop_lot(queue, client, label)
+  local key = lot_key(queue, client, label)
+  local id = redis.pcall('LPOP', key)
+  if type(id) ~= 'string' then
+    redis.call('DEL', key)
+    count('broken')
+    return nil
   end
+  add_aside(queue, -1)
+  return id
 end
 
 -- Puts jobs back at the front, where they came from; wakes idle workers. Gathered, so that order and wake-ups are right.
@@ -96,7 +110,9 @@ local function hold_lot(queue, client, label, until_at)
   if redis.call('EXISTS', ready) == 0 then
     local pass = redis.call('ZSCORE', fair_key(queue), client)
     if pass then
-      redis.call('HSET', pass_key(queue), client, pass)
+      local present = redis.call('ZSCORE', pass_key(queue), '')
+      if present then redis.call('ZREMRANGEBYSCORE', pass_key(queue), '-inf', '(' .. present) end -- who is behind starts there anyway
+      redis.call('ZADD', pass_key(queue), pass, client)
       redis.call('EXPIRE', pass_key(queue), PASS_TTL_S)
       redis.call('ZREM', fair_key(queue), client)
     end
@@ -109,6 +125,14 @@ local function release_lot(queue, lot)
   if redis.call('ZREM', later_key(queue), lot) == 0 then return end
   local client, label = string.match(lot, '^([^\n]*)\n(.*)$')
   if client and redis.call('EXISTS', lot_key(queue, client, label)) == 1 then make_ready(queue, client, label) end
+end
+
+-- All held lots are due now; the next claims let them out.
+local function release_soon(queue)
+  local lots = redis.call('ZRANGE', later_key(queue), 0, 4999)
+  local due = {}
+  for _, lot in ipairs(lots) do due[#due + 1], due[#due + 2] = NOW, lot end
+  call_many('ZADD', later_key(queue), due)
 end
 
 -- Lots whose time has come are ready again.
@@ -131,36 +155,55 @@ end
 local function serve_lot(queue, client, label, tokens)
   local weight = scope('client:' .. client).limits.weight or 1
   local pass = redis.call('ZSCORE', fair_key(queue), client)
-  redis.call('HSET', pass_key(queue), '', pass)
+  redis.call('ZADD', pass_key(queue), pass, '')
   redis.call('EXPIRE', pass_key(queue), PASS_TTL_S)
+  redis.call('EXPIRE', sorted_key(queue), PASS_TTL_S)
   redis.call('ZINCRBY', fair_key(queue), tokens / weight, client)
   redis.call('ZINCRBY', ready_key(queue, client), tokens, label)
 end
 
--- The real tokens of a call are known: its client's pass follows, so that clients are equal in tokens and not in estimates.
+-- Since when a queue's grants are booked on its clients' passes; nil = they are not.
+local sorted_since
+do
+  local sorted = {}
+  function sorted_since(queue)
+    if sorted[queue] == nil then
+      sorted[queue] = redis.call('EXISTS', fair_key(queue)) == 1 and tonumber(redis.call('GET', sorted_key(queue))) or false
+    end
+    return sorted[queue] or nil
+  end
+end
+
+-- The real tokens of calls are known: their client's pass follows, so that clients are equal in tokens and not in estimates.
 local function correct_share(queue, client, more)
-  if more == 0 or redis.call('EXISTS', fair_key(queue)) == 0 then return end
   redis.call('ZADD', fair_key(queue), 'XX', 'INCR', more / (scope('client:' .. client).limits.weight or 1), client)
 end
 
 -- Waiting for a slot ----------------------------------------------------------------------------------------------
--- Who found a scope without a free slot leaves word: a worker's name, and the queue and lot if it is only about that. Freed slots
--- wake as many as were freed, and one more, in case that one is gone: not the whole fleet.
+-- Who found a scope without a free slot leaves word: a worker its name, and the lot (with its queue) if it is only about that.
+-- Freed slots wake as many workers as were freed, and one more, in case that one is gone: not the whole fleet. Many more lots are
+-- let out, so that lanes and passes decide who gets the slot; the next claim holds back the others again.
+local LOTS_LET_OUT = 64
 local function hungry_key(s) return 'chatq:hungry:' .. s.name end
+local function hungry_lots_key(s) return 'chatq:hungry-lots:' .. s.name end
 
-local function leave_word(s, who)
+local function leave_word(s, who, lot)
   redis.call('SADD', hungry_key(s), who)
   redis.call('EXPIRE', hungry_key(s), 60)
+  if lot then
+    redis.call('SADD', hungry_lots_key(s), lot)
+    redis.call('EXPIRE', hungry_lots_key(s), 60)
+  end
 end
 
 local function tell_hungry()
   for _, s in pairs(scopes) do
     if s.freed > 0 then
-      for _, word in ipairs(redis.call('SPOP', hungry_key(s), s.freed + 1)) do
-        local who, queue, lot = string.match(word, '^([^\n]*)\n([^\n]*)\n(.*)$')
+      for _, word in ipairs(redis.call('SPOP', hungry_lots_key(s), LOTS_LET_OUT)) do
+        local queue, lot = string.match(word, '^([^\n]*)\n(.*)$')
         if queue then release_lot(queue, lot) end
-        redis.call('PUBLISH', WAKE, '@' .. (who or word))
       end
+      for _, who in ipairs(redis.call('SPOP', hungry_key(s), s.freed + 1)) do redis.call('PUBLISH', WAKE, '@' .. who) end
       s.freed = 0
     end
   end

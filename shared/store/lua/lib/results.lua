@@ -36,12 +36,20 @@ local function settle_call(job, queue, shown)
   if not reserved then return nil end
   reserved, prompt, output, sent_at = tonumber(reserved), tonumber(prompt), tonumber(output), tonumber(sent_at) - EPOCH
   local d = call_scopes(provider_of(queue), read_cost(job).who)
+  local more = 0
   if output >= 0 then
-    d.more = (d.more or 0) + drawn(d.account, math.max(prompt, 0), output) - reserved
+    more = drawn(d.account, math.max(prompt, 0), output) - reserved
   elseif verdict == 'limited' or verdict == 'refused' then -- turned away at the door: no tokens were drawn
-    d.more = (d.more or 0) - reserved
+    more = -reserved
   end
-  d.queue = queue
+  if more ~= 0 then
+    d.more = (d.more or 0) + more
+    local since = sorted_since(queue)
+    if since and sent_at >= since then
+      d.shares = d.shares or {}
+      d.shares[queue] = (d.shares[queue] or 0) + more
+    end
+  end
   if ended ~= '-' then
     d.ended = d.ended or {}
     d.ended[ended] = (d.ended[ended] or 0) + 1
@@ -55,7 +63,7 @@ local function settle_call(job, queue, shown)
     end
     if output >= 0 then
       d.answers, d.output, d.squares = (d.answers or 0) + 1, (d.output or 0) + output, (d.squares or 0) + output * output
-      d.prompt, d.estimated = (d.prompt or 0) + math.max(prompt, 0), (d.estimated or 0) + job.prompt
+      if prompt >= 0 then d.prompt, d.estimated = (d.prompt or 0) + prompt, (d.estimated or 0) + job.prompt end
     end
   end
   if rest == '' then return nil end
@@ -71,6 +79,13 @@ local function settle_call(job, queue, shown)
     tally('limited ' .. provider_of(queue), 1)
   end
   return blame(b, blamed, d.account, d.model, sent_at)
+end
+
+-- Books a grant that ended: what its call showed, and its slots. Whatever breaks there, the job's outcome counts.
+local function end_grant(job, member, queue, shown)
+  local ok, opens_at = pcall(settle_call, job, queue, shown)
+  if not (ok and pcall(free_slots, job, member)) then count('broken') end
+  return ok and opens_at or nil
 end
 
 local function take_observed(d)
@@ -98,7 +113,7 @@ end
 local function tally_calls(provider, d)
   for ended, n in pairs(d.ended or {}) do tally('calls ' .. provider .. ' ' .. ended, n) end
   if d.answers then
-    tally('tokens ' .. provider .. ' input', d.prompt)
+    tally('tokens ' .. provider .. ' input', d.prompt or 0)
     tally('tokens ' .. provider .. ' output', d.output)
   end
   if d.micro_usd then tally('cost ' .. provider .. ' micro_usd', d.micro_usd) end
@@ -113,9 +128,9 @@ local function commit_results()
       tally_calls(provider, d)
       if d.more then
         for _, s in ipairs(d.limited) do settle_tokens(s, d.more) end
-        correct_share(d.queue, d.client_name, d.more)
+        for queue, more in pairs(d.shares or {}) do correct_share(queue, d.client_name, more) end
       end
-      if d.answers then learn_sizes(d.model, d.answers, d.output, d.squares, d.prompt, d.estimated) end
+      if d.answers then learn_sizes(d.model, d.answers, d.output, d.squares, d.prompt or 0, d.estimated or 0) end
       if d.observed then take_observed(d) end
       for _, s in ipairs(d.healthy) do
         good[s] = (good[s] or 0) + (d.good or 0)

@@ -1,0 +1,352 @@
+"""Any sequence of calls: what Redis holds agrees with a small model of jobs after every one of them.
+
+`CHATQ_PROPERTY_EXAMPLES` sets how many sequences are tried (and lets them be new ones each time).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Coroutine
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from shared.store.call_result import Blame
+from shared.store.grants import QUARANTINE_FULL, Load, ReleaseReason
+from shared.store.jobs import Accepted
+from tests.shared.store.conftest import Bench, open_bench
+from tests.shared.store.model import (
+    Model,
+    ModelGrant,
+    ModelJob,
+    Snapshot,
+    check_counters,
+    check_grants,
+    check_lots,
+    check_places,
+    check_slots,
+    provider_of,
+)
+from tests.support import RedisServer
+
+EXAMPLES = os.environ.get("CHATQ_PROPERTY_EXAMPLES")
+SEQUENCES, STEPS = 50, 40
+
+QUEUES = ("p.interactive", "p.default", "q.default")
+PROVIDERS = ("p", "q")
+ROUTES: tuple[tuple[tuple[str, str], ...], ...] = ((), (("q", "m"),), (("p", "n"), ("q", "m")))
+
+indexes = st.integers(0, 10_000)
+
+
+class Scripts(RuleBasedStateMachine):
+    """Two workers, two providers, two models, two clients."""
+
+    def __init__(self, bench: Bench, runner: asyncio.Runner) -> None:
+        super().__init__()
+        self.bench, self.runner, self.model = bench, runner, Model()
+        self.slots: dict[str, int] = {}
+        bench.raw.flushall()
+        bench.set_policy(
+            min_calls=3, open_ms=10_000, probes=2, failover_after_ms=2000, credential_open_ms=30_000
+        )
+        bench.serve(*QUEUES)
+        for provider in PROVIDERS:
+            bench.raw.hset("chatq:accounts", provider, provider)
+            self.set_limits(f"account:{provider}", 6, None)
+        self.keeper = bench.keeper(queues=QUEUES)
+
+    def run(self, what: Coroutine[Any, Any, Any]) -> Any:
+        return self.runner.run(what)
+
+    def now_ms(self) -> float:
+        seconds, microseconds = self.bench.raw.time()
+        return seconds * 1000 + microseconds / 1000
+
+    def pick(self, index: int) -> ModelGrant:
+        """Any grant so far, the latest ones first."""
+        return self.model.grants[-1 - index % len(self.model.grants)]
+
+    def load_of(self, worker: str) -> dict[str, Load]:
+        load = {}
+        for provider in PROVIDERS:
+            mine = [
+                g for g in self.model.held() if g.worker == worker and provider_of(g.grant.queue) == provider
+            ]
+            suspects = [g.grant.abandoned for g in mine if g.grant.abandoned >= 2]
+            is_full = any(abandoned > 2 for abandoned in suspects)
+            load[provider] = Load(len(mine), QUARANTINE_FULL if is_full else len(suspects))
+        return load
+
+    def follow(self, *, since_ms: float) -> None:
+        """Takes over what only the clock decides: jobs that ended late, moved, came due."""
+        until_ms = self.now_ms()
+        seen = Snapshot(self.bench.raw)
+        for job in self.model.jobs.values():
+            found = seen.job(job.id)
+            if job.status in ("queued", "scheduled") and found["status"] == "failed":
+                assert found["cq_state"] == "expired", job
+                assert float(found["cq_deadline"]) <= until_ms, job
+                job.end("failed", "expired")
+            elif job.status == "scheduled" and found["status"] == "queued":
+                job.status = "queued"
+            if job.status == "queued" and found["origin"] != job.queue:
+                assert "cq_route" in found, job
+                job.queue = found["origin"]
+
+    @rule(
+        queue=st.sampled_from(QUEUES),
+        client=st.sampled_from("ab"),
+        model=st.sampled_from("mn"),
+        route=st.sampled_from(ROUTES),
+        max_attempts=st.sampled_from([1, 3, 3]),
+        expires_in_ms=st.sampled_from([0, 0, 20_000]),
+        n=st.integers(1, 4),
+    )
+    def enqueue(
+        self, queue: str, client: str, model: str, route: Any, max_attempts: int, expires_in_ms: int, n: int
+    ) -> None:
+        jobs = [
+            self.bench.new(
+                f"j{len(self.model.jobs) + i}", queue=queue, client=client, model=model, fallbacks=route,
+                max_attempts=max_attempts, expires_in_ms=expires_in_ms,
+            )
+            for i in range(n)
+        ]  # fmt: skip
+        for job in jobs:
+            self.model.jobs[job.id] = ModelJob(
+                job.id, queue, len(job.request_json), max_attempts, bool(expires_in_ms)
+            )
+        assert self.run(self.bench.jobs.enqueue(jobs)).codes == [Accepted.NEW] * n
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(index=indexes)
+    def enqueue_again(self, index: int) -> None:
+        job = list(self.model.jobs.values())[index % len(self.model.jobs)]
+        known = Accepted.KNOWN if job.is_live else Accepted.ENDED
+        assert self.run(self.bench.submit(job.id)) == [known]
+
+    @rule(worker=st.sampled_from(["w1", "w2"]), want=st.integers(1, 8), is_sent_twice=st.booleans())
+    def claim(self, worker: str, want: int, is_sent_twice: bool) -> None:
+        before, since_ms = Snapshot(self.bench.raw), self.now_ms()
+        self.bench.claims += 1
+        call = {"nonce": f"n{self.bench.claims}", "want": want, "load": self.load_of(worker)}
+        store = self.bench.worker(worker)
+        claimed = self.run(store.claim(**call))
+        if is_sent_twice and claimed.grants:
+            again = self.run(store.claim(**call))
+            assert [g.member for g in again.grants] == [g.member for g in claimed.grants]
+        assert len(claimed.grants) <= want
+        self.bench.note(claimed.grants)
+        for grant in claimed.grants:
+            job = self.model.jobs[grant.job_id]
+            assert job.status == "queued", job
+            assert grant.deadline_at is None or grant.deadline_at * 1000 > since_ms, job
+            self.check_open(before, grant.queue, since_ms)
+            job.attempts, job.grants = job.attempts + 1, job.grants + 1
+            job.status, job.token, job.queue = "started", grant.token, grant.queue
+            assert (grant.attempts, grant.abandoned) == (job.attempts, job.abandoned)
+            self.model.grants.append(ModelGrant(grant, job, worker))
+        self.check_concurrency(before)
+        self.follow(since_ms=since_ms)
+
+    def check_open(self, before: Snapshot, queue: str, now_ms: float) -> None:
+        """No grant of what is closed."""
+        provider = provider_of(queue)
+        for scope in (f"provider:{provider}", f"account:{provider}"):
+            state = before.scope(scope)
+            is_open = state.get("breaker") == "open"
+            until = max(
+                float(state.get("closed_until", 0)), float(state.get("open_until", 0)) if is_open else 0
+            )
+            assert until <= now_ms - 1_735_689_600_000 + 1000, (scope, state)
+
+    def check_concurrency(self, before: Snapshot) -> None:
+        """No slot beyond a scope's limit, unless it was over it before."""
+        after = Snapshot(self.bench.raw)
+        for scope, most in self.slots.items():
+            assert len(after.slots(scope)) <= max(most, len(before.slots(scope))), scope
+
+    @precondition(lambda self: self.model.grants)
+    @rule(
+        index=indexes,
+        is_good=st.booleans(),
+        shown=st.sampled_from(["good", "failure", "credentials", "none"]),
+        times=st.integers(1, 2),
+    )
+    def finalize(self, index: int, is_good: bool, shown: str, times: int) -> None:
+        g = self.pick(index)
+        words = b""
+        if is_good and shown != "none":
+            words = self.bench.shown(g.grant, prompt=12, output=30)
+        elif shown in ("failure", "credentials"):
+            blame = Blame("model" if shown == "failure" else "account", shown)  # type: ignore[arg-type]
+            words = self.bench.shown(g.grant, "bad" if shown == "failure" else "refused", blame=blame)
+        for _ in range(times):
+            status = "finished" if is_good else "failed"
+            expected = self.model.code_of_outcome(g, status)
+            code = self.run(self.bench.end(g.grant, "completed" if is_good else "failed", shown=words))
+            assert code == expected, g
+            self.model.take_outcome(g, status)
+
+    @precondition(lambda self: self.model.grants)
+    @rule(
+        index=indexes,
+        reason=st.sampled_from(["backoff", "rate_limited", "next", "elsewhere", "drain"]),
+        delay_ms=st.sampled_from([0, 500, 5000]),
+        scope=st.sampled_from(["model", "account", "provider"]),
+        times=st.integers(1, 2),
+    )
+    def release(self, index: int, reason: ReleaseReason, delay_ms: int, scope: Any, times: int) -> None:
+        g = self.pick(index)
+        job, gives_back = g.job, reason in ("rate_limited", "drain")
+        blame = Blame(scope, "rate", wait_s=delay_ms / 1000)
+        words = self.bench.shown(g.grant, "limited", blame=blame) if reason == "rate_limited" else b""
+        for _ in range(times):
+            since_ms = self.now_ms()
+            code = self.run(
+                self.bench.give_back(
+                    g.grant,
+                    reason,
+                    delay_ms=delay_ms,
+                    gives_attempt_back=gives_back,
+                    error=b"{}",
+                    shown=words,
+                )
+            )
+            if not (g.is_held and job.is_live):
+                assert code == ("stale" if job.is_live else "revoked"), g
+            else:
+                assert code in {"drain": ["ok"], "next": ["moved", "failed"]}.get(
+                    reason, ["ok", "moved", "failed"]
+                )
+                self.take_release(g, code, gives_back=gives_back)
+            g.is_held = False
+            self.follow(since_ms=since_ms)
+
+    def take_release(self, g: ModelGrant, code: str, *, gives_back: bool) -> None:
+        job, found = g.job, self.bench.raw.hgetall(f"rq:job:{g.job.id}")
+        job.attempts -= int(gives_back)
+        if code == "failed":
+            assert found["status"] == "failed"
+            job.end("failed", found["cq_state"])
+        else:
+            assert found["status"] in ("queued", "scheduled")
+            assert (found["origin"] != job.queue) == (code == "moved")
+            job.status = found["status"]
+
+    @precondition(lambda self: self.model.held())
+    @rule(chosen=st.sets(indexes, min_size=1, max_size=4))
+    def leases_run_out(self, chosen: set[int]) -> None:
+        held = self.model.held()
+        members = {held[index % len(held)].grant.member for index in chosen}
+        self.bench.raw.zadd("chatq:leases", dict.fromkeys(members, 1))
+
+    @rule()
+    def rescue(self) -> None:
+        before = self.bench.raw.zrange("chatq:leases", 0, -1, withscores=True)
+        since_ms = self.now_ms()
+        rescued = self.run(self.keeper.rescue())
+        self.model.rescue({member for member, ends_ms in before if ends_ms <= since_ms})
+        jobs = self.model.jobs
+        assert all(jobs[job_id].status == "queued" and not jobs[job_id].is_suspect for job_id in rescued.back)
+        assert all(
+            jobs[job_id].status == "queued" and jobs[job_id].is_suspect for job_id in rescued.quarantined
+        )
+        assert all(jobs[job_id].status == "failed" for job_id in rescued.failed)
+
+    @rule()
+    def promote(self) -> None:
+        since_ms = self.now_ms()
+        self.run(self.keeper.promote())
+        self.follow(since_ms=since_ms)
+        deadlines = self.bench.raw.zrangebyscore("chatq:deadlines", 0, since_ms)
+        assert deadlines == []
+        due = [self.bench.raw.zcount(f"rq:scheduled:{queue}", 0, since_ms / 1000) for queue in QUEUES]
+        assert sum(due) == 0
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(index=indexes)
+    def cancel(self, index: int) -> None:
+        job = list(self.model.jobs.values())[index % len(self.model.jobs)]
+        ((_, after),) = self.run(self.bench.jobs.cancel([job.id]))
+        if job.is_live:
+            job.end("canceled")
+        assert after == job.ended_as
+
+    @rule(seconds=st.sampled_from([0.2, 1.0, 6.0, 35.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.bench.let_time_pass(seconds)
+
+    @rule(
+        scope=st.sampled_from(["account:p", "account:q", "model:p/m", "model:q/m", "client:a"]),
+        concurrency=st.sampled_from([1, 2, 5]),
+        rpm=st.sampled_from([None, 0, 60, 600]),
+    )
+    def set_limits(self, scope: str, concurrency: int, rpm: int | None) -> None:
+        self.slots[scope] = concurrency
+        self.run(self.bench.limits.set(scope, {"concurrency": concurrency, "rpm": rpm}))
+
+    @invariant()
+    def redis_agrees(self) -> None:
+        seen = Snapshot(self.bench.raw)
+        check_places(self.model, seen)
+        check_lots(seen)
+        check_counters(self.model, seen)
+        check_slots(self.model, seen, always_counted=PROVIDERS)
+        check_grants(self.model)
+
+    def teardown(self) -> None:
+        """Whatever happened: once upstreams answer, everything ends, and nothing is left."""
+        for _ in range(300):
+            if not any(job.is_live for job in self.model.jobs.values()) and not self.model.held():
+                break
+            self.bench.let_time_pass(31)
+            self.rescue()
+            self.promote()
+            self.claim("w1", 64, False)
+            for g in self.model.held():
+                self.run(self.bench.answer(g.grant, prompt=12, output=30))
+                self.model.take_outcome(g, "finished")
+        self.redis_agrees()
+        assert not [job for job in self.model.jobs.values() if job.is_live]
+        self.claim("w1", 64, False)
+        seen = Snapshot(self.bench.raw)
+        assert [key for key in seen.sets if key.startswith("chatq:slots:")] == []
+        assert seen.leases == {}
+        assert "chatq:payload" not in seen.hashes
+
+
+@pytest.mark.timeout(3600 if EXAMPLES else 120)
+def test_redis_agrees_with_the_model(any_redis_url: str, any_redis_server: RedisServer) -> None:
+    """After every call of any sequence of calls, and in the end all jobs end."""
+
+    async def open_one() -> tuple[Any, Bench]:
+        context = open_bench(any_redis_server, result_ttl_s=10**7)
+        return context, await context.__aenter__()
+
+    profile = settings(
+        max_examples=int(EXAMPLES or SEQUENCES),
+        stateful_step_count=STEPS,
+        derandomize=not EXAMPLES,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    with asyncio.Runner() as runner:
+        context, bench = runner.run(open_one())
+        try:
+            run_state_machine_as_test(lambda: Scripts(bench, runner), settings=profile)
+        finally:
+            runner.run(context.__aexit__(None, None, None))
+            bench.raw.flushall()
