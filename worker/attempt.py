@@ -259,7 +259,9 @@ def _dropped(slot: Slot, work: Work | None, duration_s: float) -> Settlement:
     grant, stop = slot.grant, slot.stop
     error = UpstreamError(f"the call was dropped: {stop}", code=stop, maybe_billed=True)
     event = attempt_event(grant, work, duration_s=duration_s, error=error) if work else b""
-    shown = b"" if work else _not_called(grant)
+    shown = _not_called(grant)
+    if work is not None:
+        shown = CallResult(grant.reserved, grant.claimed_at, "dropped", ended="dropped", is_billed=True).encode()
     if stop == "drained":
         return Release(grant, "drain", 0, True, b"", event, shown)
     return _end(grant, work, "stopped", error, event, shown)

@@ -10,9 +10,9 @@ import orjson
 from shared.errors import Dimension, Scope
 from shared.observed_limits import ObservedLimits
 
-Verdict = Literal["good", "bad", "limited", "refused"]
+Verdict = Literal["good", "bad", "limited", "refused", "dropped"]
 """`bad`: a failure of the upstream, which the breaker counts. `limited`: turned away by a limit. `refused`: no
-answer, which says nothing about the upstream's health."""
+answer, which says nothing about the upstream's health. `dropped`: by us, in the middle."""
 
 BlameKind = Literal["failure", "rate", "quota", "credentials"]
 """Why something is blamed: `rate` closes its scope for a while, `quota` and `credentials` open its breaker."""

@@ -182,6 +182,7 @@ class LimitStore:
         except RedisError as exc:
             raise translate(exc) from exc
         found = {_text(name) for name in (*stated, *slotted, *closed)} - {POLICY}
+        found = {name for name in found if not name.startswith("probe:")}
         found |= {account_scope(account) for account in accounts.values()}
         found |= {provider_scope(provider) for provider in accounts}
         for queue, lots in zip(queues, held, strict=True):

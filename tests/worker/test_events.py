@@ -54,7 +54,8 @@ def test_attempt_says_where_it_went_and_what_it_took() -> None:
     """Model asked and model used, place in the order of preference, wait, times, tokens, cost and who says so."""
     event = attempt(answer=answer())
     assert event == {
-        "type": "attempt", "job": "id", "queue": "openrouter.batch", "lane": "batch", "client": "judge",
+        "type": "attempt",
+        "token": "3-n", "job": "id", "queue": "openrouter.batch", "lane": "batch", "client": "judge",
         "source": "nightly", "requested_model": "auto", "provider": "openrouter", "model": "v/b", "candidate": 1,
         "attempt": 2, "at": 101.5, "queue_wait_s": 1.5, "duration_s": 0.5, "ttfb_s": 0.25, "error": None,
         "error_class": None, "status": 200, "maybe_billed": True, **USAGE, "cost_source": "provider",

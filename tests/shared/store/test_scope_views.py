@@ -75,8 +75,8 @@ async def test_breaker_on_trial_is_no_hold(bench: Bench, limits: LimitStore) -> 
     set_state(bench, "model:p/m", breaker="half", opened_why="failures")
     view = await view_of(limits, "model:p/m")
     assert (view.breaker, view.opened_why, view.hold, view.is_closed) == ("half", "failures", None, True)
-    bench.raw.sadd("chatq:slots:model:p/m", "a:1", "b:1", "c:1")
-    bench.raw.expire("chatq:slots:model:p/m", 60)
+    bench.raw.sadd("chatq:slots:probe:model:p/m", "a:1", "b:1", "c:1")
+    bench.raw.expire("chatq:slots:probe:model:p/m", 60)
     hold = (await view_of(limits, "model:p/m")).hold
     assert hold is not None
     assert (hold.reason, hold.dimension, hold.limit) == (WaitReason.BREAKER, "probes", 3)

@@ -2,7 +2,8 @@
 -- closed (breaker = nil): results are counted in two half windows; too many failures among enough calls open it, and so do as many
 --       failures without one good call between: a server that is down is not asked until the good past is outweighed.
 -- open: nothing goes until open_until, which doubles each time; `opened_why` is failures, credentials or quota.
--- half: `probes` calls at a time, over the whole fleet: a probe is a slot in this scope, so a dead prober's frees with its lease.
+-- half: `probes` calls at a time, over the whole fleet: a probe is a slot (in chatq:slots:probe:<scope>), so a dead prober's frees
+--       with its lease.
 --       So many good ones in a row lead on, a bad one opens it again.
 -- ramp1 … ramp3: at a time 10, 25, 50 % of the calls that ended in the window before it opened, each until as many good ones came;
 --       then closed.

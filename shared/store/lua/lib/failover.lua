@@ -14,21 +14,28 @@ end
 -- Whether waiting until then is worse than going on elsewhere.
 local function is_long(until_at) return until_at - NOW > get_policy().failover_after_ms end
 
--- When a candidate takes calls again: a time before NOW = it does now.
+-- When a candidate takes calls again, by its closures and rates: a time before NOW = it does now. A slot may free at any moment.
 local function opens_at(provider, model)
   local at, d = 0, call_scopes(provider, '\n' .. model)
-  for _, s in ipairs({d.provider, d.account, d.model}) do
-    at = math.max(at, s.state.closed_until or 0, s.state.breaker == 'open' and s.state.open_until or 0)
+  for _, s in ipairs(d.healthy) do
+    local until_at, why = held_back(s, 1)
+    if why == 'concurrency' then until_at = 0 end
+    at = math.max(at, until_at or 0, s.state.breaker == 'open' and s.state.open_until or 0)
   end
-  return at, d.account
+  return at, d
 end
 
--- Until when a candidate's queue has drained, as far as anybody can tell: by what it serves, else by its limit.
-local function drained_at(provider, account)
+-- Until when a candidate's queue has drained, as far as anybody can tell: by what its model or account serves, else by their limits.
+local function drained_at(provider, d)
   local waiting = 0
   for _, lane in ipairs({'interactive', 'default', 'batch'}) do waiting = waiting + waiting_in(provider .. '.' .. lane) end
-  local rpm = least(account.limits.rpm, account.state.stated_rpm)
-  local per_s = served_per_s(account) or rpm and rpm / 60
+  local per_s = served_per_s(d.model) or served_per_s(d.account)
+  if not per_s then
+    local rpm = least(least(d.account.limits.rpm, d.account.state.stated_rpm), least(d.model.limits.rpm, d.model.state.stated_rpm))
+    local tpm = least(least(d.account.limits.tpm, d.account.state.stated_tpm), least(d.model.limits.tpm, d.model.state.stated_tpm))
+    local rate = least(rpm, tpm and tpm / expected(d.model, 0, 0))
+    per_s = rate and rate / 60
+  end
   if waiting == 0 or not per_s then return NOW end
   return NOW + waiting * 1000 / per_s
 end
@@ -49,8 +56,8 @@ local function choose_candidate(job, stays_until)
     local index, provider, model = i - 1, candidate[1], candidate[2]
     local usable = index ~= current and visited[index] ~= 'unfit' and type(provider) == 'string' and type(model) == 'string'
     if usable and has_worker(provider .. '.' .. lane) then
-      local at, account = opens_at(provider, model)
-      local is_open = at <= NOW and drained_at(provider, account) < latest
+      local at, d = opens_at(provider, model)
+      local is_open = at <= NOW and drained_at(provider, d) < latest
       if not visited[index] then
         if is_open then return index, provider, model end
         if at < new_at then new, new_at = index, at end

@@ -37,7 +37,7 @@ local function look_again(at)
 end
 
 local grants, leases, wip = {}, {}, {}
-local function grant(job, d, reserved, probes)
+local function grant(job, d, reserved, probing)
   local key = job_key(job.id)
   if job.state then -- it had ended, and RQ's requeue put it back: it starts anew
     redis.call('HDEL', key, 'cq_state', 'cq_error', 'cq_limited', 'cq_abandoned', 'cq_tries', 'ended_at')
@@ -61,7 +61,7 @@ local function grant(job, d, reserved, probes)
   reserve(d.account, member, reserved)
   reserve(d.model, member, reserved)
   if next(d.client.limits) then reserve(d.client, member, reserved) end
-  if probes then reserve(d.provider, member, reserved, probes) end
+  for _, s in ipairs(probing) do take_slot(probes_of(s), member) end
   add_to_reply(job, token, attempts, reserved)
   if mirror_full then
     local execution, ttl = 'rq:execution:' .. member, math.ceil(lease_ms / 1000) + 3600
@@ -104,28 +104,33 @@ local function look_at(id, queue, with_payload)
   return type(job) == 'table' and job
 end
 
--- Tries one job. Returns 'granted', its cost and its tokens; or 'saturated' (its provider's limits: leave it where it is) or 'held'
+-- Tries one job. Returns 'granted', its cost and the tokens it will probably draw; or 'saturated' (its provider's limits: leave it where it is) or 'held'
 -- (its own model's or client's), nil, and {scope, until_at, why, tokens}. What breaks (a key of another type) costs this job only.
 local function try_unguarded(job, provider)
   local d = scopes_of(job)
   local account, model = d.account, d.model
   local tokens = estimate(account, model, d.client, job.prompt, job.output)
   local function back(result, until_at, s, why) return result, nil, {scope = s, until_at = until_at, why = why, tokens = tokens} end
-  if provider.most and used(d.provider) >= provider.most then return back('saturated', NOW + 1000, d.provider, 'concurrency') end
-  local until_at, why = held_back(account, tokens, provider.account_most)
-  if until_at then return back('saturated', until_at, account, why) end
+  local until_at, why, where = held_back(d.provider, 0, provider.most)
+  if until_at then return back('saturated', until_at, where or d.provider, why) end
+  until_at, why, where = held_back(account, tokens, provider.account_most)
+  if until_at then return back('saturated', until_at, where or account, why) end
   local most
   until_at, most = breaker_gate(model)
   if until_at then return back('held', until_at, model, 'breaker') end
-  until_at, why = held_back(model, tokens, most)
-  if until_at then return back('held', until_at, model, why) end
+  until_at, why, where = held_back(model, tokens, most)
+  if until_at then return back('held', until_at, where or model, why) end
   if next(d.client.limits) then
-    until_at, why = held_back(d.client, tokens)
-    if until_at then return back('held', until_at, d.client, why) end
+    until_at, why, where = held_back(d.client, tokens)
+    if until_at then return back('held', until_at, where or d.client, why) end
   end
-  grant(job, d, tokens, provider.most)
+  local probing = {}
+  if provider.most then probing[1] = d.provider end
+  if provider.account_most then probing[#probing + 1] = account end
+  if most then probing[#probing + 1] = model end
+  grant(job, d, tokens, probing)
   local cost = math.max(account.ms_per_request or 0, account.ms_per_token and tokens * account.ms_per_token or 0)
-  return 'granted', cost > 0 and cost or 1, tokens
+  return 'granted', cost > 0 and cost or 1, expected(model, job.prompt, job.output)
 end
 
 local function try(job, provider)

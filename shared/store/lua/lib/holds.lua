@@ -9,7 +9,7 @@ local function hold_of(s, tokens)
   local opened_why = OPENED_WHY[s.state.opened_why] or 'breaker'
   local until_at, most = breaker_gate(s)
   if until_at then return hold(opened_why, until_at) end
-  if most and used(s) >= most then return hold(opened_why, nil, 'probes', most) end
+  if most and used(probes_of(s)) >= most then return hold(opened_why, nil, 'probes', most) end
   local why
   until_at, why = held_back(s, tokens)
   if not until_at then return nil end

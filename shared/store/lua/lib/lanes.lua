@@ -1,6 +1,6 @@
 -- Which job is granted next (needs grant, failover): lanes, lots, the quarantine, and providers that are closed; part of claim_jobs.
 local QUARANTINE_MOST = 4
-local WORD_MS = 30000 -- a lot that waits for a slot is woken when one frees; this is only a net
+local WORD_MS = 10000 -- a lot that waits for a slot is woken when one frees; this is only a net
 
 -- Goes on with another candidate, if this one is closed for long and there is a better place. Nobody knows how long a breaker takes.
 local function move_on(job, until_at, why)
@@ -10,24 +10,32 @@ local function move_on(job, until_at, why)
   return index ~= nil
 end
 
--- Until when a lot is held back, and when it is worth a look. Lots of one scope are served one after the other, so the k-th that is
--- held for a rate waits k calls longer; who waits for a slot is woken.
-local function hold_time(until_at, s, why, tokens)
-  if why == 'concurrency' then return NOW + WORD_MS end
-  if why ~= 'rate' then return until_at end
-  s.held_lots = (s.held_lots or -1) + 1
-  return until_at + s.held_lots * math.max(s.ms_per_request or 0, s.ms_per_token and tokens * s.ms_per_token or 0)
+-- Until when a lot is held back. Who waits for a slot is woken. Of many lots of a lane that wait for one rate, the first TOGETHER
+-- compete for its next grant; it is not the turn of the others soon, so they are not looked at each time.
+local TOGETHER, SPREAD_MS = 32, 10000
+local function hold_time(lane, hold)
+  if hold.why == 'concurrency' then return NOW + WORD_MS end
+  if hold.why ~= 'rate' then return hold.until_at end
+  local s = hold.scope
+  s.passed_over = s.passed_over or {}
+  local before = s.passed_over[lane.queue] or 0
+  s.passed_over[lane.queue] = before + 1
+  return hold.until_at + (math.max(0, before - TOGETHER) * math.max(s.ms_per_request or 0, s.ms_per_token or 0)) % SPREAD_MS
 end
 
 -- Puts a job aside until its model or client may go on, or on to another candidate if that takes long. `lot`: it stood in one.
-local turns = {} -- lots of which none may move so far: jobs not looked at yet
+local turns, held_lots = {}, {} -- lots of which none may move so far: jobs not looked at yet; lots held by this script
 local function set_aside(lane, job, lot, hold)
   local d = scopes_of(job)
   local client, label = d.client_name, label_of(job, d.model_name)
   if move_on(job, hold.until_at, hold.why) then return end
-  local until_at = hold_time(hold.until_at, hold.scope, hold.why, hold.tokens)
-  if can_move(job) and (hold.why == 'breaker' or is_long(until_at)) then
-    until_at = math.min(until_at, NOW + math.max(1000, get_policy().failover_after_ms)) -- ask again: one may open sooner
+  if held_lots[lot_key(lane.queue, client, label)] then -- by an earlier job of it
+    put_in_lot(lot and 'LPUSH' or 'RPUSH', lane.queue, job.id, client, label)
+    return
+  end
+  local until_at = hold_time(lane, hold)
+  if can_move(job) and (hold.why == 'breaker' or is_long(hold.until_at)) then
+    until_at = math.min(hold.until_at, NOW + math.max(1000, get_policy().failover_after_ms)) -- ask again: one may open sooner
     if lot then -- the next ones of the lot may have a better route, or more time: each is looked at before the lot is held
       local key = lot_key(lane.queue, client, label)
       turns[key] = (turns[key] or redis.call('LLEN', key)) - 1
@@ -35,16 +43,18 @@ local function set_aside(lane, job, lot, hold)
       if turns[key] >= 0 then return end
       turns[key] = nil
       hold_lot(lane.queue, client, label, until_at)
+      held_lots[key] = true
       return look_again(until_at)
     end
   end
   put_in_lot(lot and 'LPUSH' or 'RPUSH', lane.queue, job.id, client, label)
   hold_lot(lane.queue, client, label, until_at)
+  held_lots[lot_key(lane.queue, client, label)] = true
   touches = touches + 2
   if hold.why == 'concurrency' then
     leave_word(hold.scope, worker, lane.queue .. '\n' .. client .. '\n' .. label)
   else
-    look_again(math.min(until_at, hold.until_at))
+    look_again(hold.until_at)
   end
 end
 
@@ -101,12 +111,9 @@ end
 -- Whether no job at all could be granted now, whatever it needs.
 local function is_full(provider)
   local d, lane = provider_scopes(provider.name), provider.lanes[1] or {index = 1}
-  if provider.most and used(d.provider) >= provider.most then
-    leave_word(d.provider, worker)
-    return true
-  end
-  local at, why = held_back(d.account, 0, provider.account_most)
-  if at then wait_for(d.account, why, at, lane) end
+  local at, why, where = held_back(d.provider, 0, provider.most)
+  if not at then at, why, where = held_back(d.account, 0, provider.account_most) end
+  if at then wait_for(where or d.account, why, at, lane) end
   return at
 end
 

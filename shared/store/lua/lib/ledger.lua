@@ -148,6 +148,12 @@ local function estimate(account, model, client, prompt, output)
   return tokens < 1 and 1 or math.ceil(tokens)
 end
 
+-- What a call will probably draw: by that clients share, for a cap on the output says little of its length.
+local function expected(model, prompt, output)
+  local usual = model.state.output_mean or OUTPUT_GUESS
+  return prompt * (model.state.prompt_ratio or 1) + (output > 0 and math.min(output, usual) or usual)
+end
+
 -- What the call really drew, by the same rule.
 local function drawn(account, prompt, output)
   if account.limits.charge == 'max(prompt,max)' then return math.max(prompt, output) end
@@ -185,8 +191,8 @@ local function concurrency_of(s)
   return most
 end
 
--- Slots are counted where somebody asks for them; where a limit comes later, calls that run already are not in it.
-local function counts_slots(s, most) return most or s.state.breaker or concurrency_of(s) end
+-- Probes of a breaker are counted apart: calls of before, which may hang, do not stand in their way.
+local function probes_of(s) return scope('probe:' .. s.name) end
 
 -- When a call may go ---------------------------------------------------------------------------------------------
 
@@ -196,19 +202,21 @@ local function wait_ms(paid_off_at, cost_ms, slice)
   return math.min(cost_ms, slice / 2) - (slice - ahead)
 end
 
--- Why this scope holds back a call of so many tokens: {until, reason}, or nil. Reason `concurrency` has no time: a slot must free.
--- `most` = slots that a breaker allows, or nil.
+-- Why this scope holds back a call of so many tokens: until when, the reason, and the scope whose slot must free where that is
+-- `concurrency`; nil = it does not. `most` = probes at a time that a breaker allows, or nil. Slots are counted where there is a
+-- limit; where it comes later, calls that run already are not in it.
 local function held_back(s, tokens, most)
-  if s.is_calm and not most then return nil end
+  if most and used(probes_of(s)) >= most then return NOW + 1000, 'concurrency', probes_of(s) end
+  if s.is_calm then return nil end
   local st = s.state
   if (st.closed_until or 0) > NOW then return st.closed_until, 'cooldown' end
-  most = least(concurrency_of(s), most)
-  if most and used(s) >= most then return NOW + 1000, 'concurrency' end
+  local slots = concurrency_of(s)
+  if slots and used(s) >= slots then return NOW + 1000, 'concurrency', s end
   local wait = -1
   if s.ms_per_request then wait = wait_ms(st.requests_at, s.ms_per_request, s.slice) end
   if s.ms_per_token then wait = math.max(wait, wait_ms(st.tokens_at, tokens * s.ms_per_token, s.slice)) end
   if wait > 0 then return NOW + wait, 'rate' end
-  s.is_calm = not (counts_slots(s) or s.ms_per_request or s.ms_per_token)
+  s.is_calm = not (slots or s.ms_per_request or s.ms_per_token)
   return nil
 end
 
@@ -219,12 +227,14 @@ local function paid_off(at)
 end
 
 -- Books a granted call: a slot, a request, its tokens.
-local function reserve(s, member, tokens, most)
+local function take_slot(s, member)
+  s.granted[#s.granted + 1] = member
+  s.used = used(s) + 1
+end
+
+local function reserve(s, member, tokens)
   if s.is_calm then return end
-  if counts_slots(s, most) then
-    s.granted[#s.granted + 1] = member
-    s.used = used(s) + 1
-  end
+  if concurrency_of(s) then take_slot(s, member) end
   local st = s.state
   if s.ms_per_request then
     st.requests_at = math.min(paid_off(st.requests_at) + s.ms_per_request, NOW + LONGEST_DEBT_MS)
@@ -248,11 +258,14 @@ end
 -- Frees the slots of grants whose leases the caller removed; gathered, and done by commit_slots().
 local function free_slots(job, member)
   local d = scopes_of(job)
-  for _, s in ipairs({d.account, d.model, d.client, d.provider}) do
-    if used(s) > 0 then
-      s.leaving = s.leaving or {}
-      s.leaving[#s.leaving + 1] = member
-    end
+  local function leave(s)
+    if used(s) == 0 then return end
+    s.leaving = s.leaving or {}
+    s.leaving[#s.leaving + 1] = member
+  end
+  for _, s in ipairs(d.limited) do leave(s) end
+  for _, s in ipairs(d.healthy) do
+    if s.state.breaker then leave(probes_of(s)) end
   end
 end
 

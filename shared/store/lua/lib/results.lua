@@ -1,7 +1,7 @@
 -- What calls showed: tokens for the ledger, results for the breakers, waits for the scopes (needs ledger, breaker, lots).
 -- shown: "<reserved> <prompt> <output> <sent_at> <verdict> <ended> <cost> <observed>", and for a call that failed a newline and a
 -- JSON object. Numbers in tokens, -1 = not known; sent_at in Unix ms; '' = no call was made.
---   verdict: good, bad (failures: counted by the breaker), limited, refused (says nothing about the upstream's health)
+--   verdict: good, bad (failures: counted by the breaker), limited, refused (says nothing about the upstream's health), dropped (by us)
 --   ended: ok, or the class of the error, for the counters; - = no call was made. cost: millionths of a dollar, ? = unknown, - = none
 --   observed: limit and remaining requests, limit and remaining tokens, comma-separated, '' where not said
 --   JSON: {scope (provider|account|model|job), kind (rate|quota|credentials|failure), wait_ms (-1 = not stated), own_ms,
@@ -36,19 +36,22 @@ local function settle_call(job, queue, shown)
   if not reserved then return nil end
   reserved, prompt, output, sent_at = tonumber(reserved), tonumber(prompt), tonumber(output), tonumber(sent_at) - EPOCH
   local d = call_scopes(provider_of(queue), read_cost(job).who)
-  local more = 0
+  -- What was drawn, in the account's way of counting and in the clients': known, nothing (turned away at the door), or, for a call
+  -- that was dropped, what is probable; else all that was booked.
+  local likely = expected(d.model, job.prompt, job.output)
+  local more, share = 0, 0
   if output >= 0 then
-    more = drawn(d.account, math.max(prompt, 0), output) - reserved
-  elseif verdict == 'limited' or verdict == 'refused' then -- turned away at the door: no tokens were drawn
-    more = -reserved
+    more, share = drawn(d.account, math.max(prompt, 0), output) - reserved, math.max(prompt, 0) + output - likely
+  elseif verdict == 'limited' or verdict == 'refused' then
+    more, share = -reserved, -likely
+  elseif verdict == 'dropped' then
+    more = math.min(0, math.ceil(likely) - reserved)
   end
-  if more ~= 0 then
-    d.more = (d.more or 0) + more
-    local since = sorted_since(queue)
-    if since and sent_at >= since then
-      d.shares = d.shares or {}
-      d.shares[queue] = (d.shares[queue] or 0) + more
-    end
+  d.more = (d.more or 0) + more
+  local since = share ~= 0 and sorted_since(queue)
+  if since and sent_at >= since then
+    d.shares = d.shares or {}
+    d.shares[queue] = (d.shares[queue] or 0) + share
   end
   if ended ~= '-' then
     d.ended = d.ended or {}
@@ -126,10 +129,8 @@ local function commit_results()
   for provider, of_provider in pairs(drawn_on) do
     for _, d in pairs(of_provider.by_who) do
       tally_calls(provider, d)
-      if d.more then
-        for _, s in ipairs(d.limited) do settle_tokens(s, d.more) end
-        for queue, more in pairs(d.shares or {}) do correct_share(queue, d.client_name, more) end
-      end
+      for _, s in ipairs(d.limited) do settle_tokens(s, d.more or 0) end
+      for queue, more in pairs(d.shares or {}) do correct_share(queue, d.client_name, more) end
       if d.answers then learn_sizes(d.model, d.answers, d.output, d.squares, d.prompt or 0, d.estimated or 0) end
       if d.observed then take_observed(d) end
       for _, s in ipairs(d.healthy) do
