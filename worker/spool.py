@@ -33,9 +33,12 @@ class _Segment:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.touch(mode=0o600, exist_ok=False)  # for the owner's eyes only: answers are people's data
-        self.file = path.open("wb", buffering=0)
+        # Under another name until it is locked: a worker that starts now must not take it for left behind.
+        unlocked = path.with_suffix(".new")
+        unlocked.touch(mode=0o600, exist_ok=False)  # for the owner's eyes only: answers are people's data
+        self.file = unlocked.open("wb", buffering=0)
         fcntl.flock(self.file, fcntl.LOCK_EX)
+        unlocked.rename(path)
         self.unsettled = 0
 
     def end(self) -> None:

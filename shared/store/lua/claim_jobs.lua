@@ -57,8 +57,8 @@ end
 local function closed_until(provider)
   local d = provider_scopes(provider.name)
   local of_provider, account = d.provider, d.account
-  provider.is_rated = account.ms_per_request or account.ms_per_token
-  provider.is_limited = concurrency_of(account) or provider.is_rated
+  provider.scale = account.ms_per_token or account.ms_per_request or 1
+  provider.is_limited = concurrency_of(account) or account.ms_per_request or account.ms_per_token
   local until_at, until_account
   until_at, provider.most = breaker_gate(of_provider)
   until_account, provider.account_most = breaker_gate(account)
@@ -67,19 +67,26 @@ local function closed_until(provider)
   return until_at > NOW and until_at or nil, is_open or is_long(until_at)
 end
 
-local providers, n_lanes = {}, tonumber(ARGV[9])
-for i = 10 + 2 * n_lanes, #ARGV, 3 do
-  local p = {name = ARGV[i], in_flight = tonumber(ARGV[i + 1]), in_quarantine = tonumber(ARGV[i + 2]), lanes = {}, backlog = 0, granted = 0}
+local providers, closed, n_lanes = {}, {}, tonumber(ARGV[9])
+local function look_over(p)
   add_lanes(p, n_lanes)
   p.backlog = p.backlog + redis.call('LLEN', quarantine_key(p.name .. '.'))
-  local until_at, moves_on
-  if p.backlog > 0 then until_at, moves_on = closed_until(p) end
+  if p.backlog == 0 then return end
+  local until_at, moves_on = closed_until(p)
   if until_at then
     look_again(until_at)
-    if moves_on then drain_closed(p, until_at) end
-  elseif p.backlog > 0 and not is_full(p) then
+    if moves_on then
+      p.until_at = until_at
+      closed[#closed + 1] = p
+    end
+  elseif not is_full(p) then
     providers[#providers + 1] = p
   end
+end
+
+for i = 10 + 2 * n_lanes, #ARGV, 3 do
+  local p = {name = ARGV[i], in_flight = tonumber(ARGV[i + 1]), in_quarantine = tonumber(ARGV[i + 2]), lanes = {}, backlog = 0, granted = 0}
+  if not pcall(look_over, p) then count('broken') end
 end
 
 -- Slots go to the provider with the fewest calls in flight here, so that a slow one cannot fill the worker.
@@ -119,18 +126,29 @@ while left > 0 and touches < TOUCHES do
   left = left - asked + unused
 end
 
-for _, p in ipairs(providers) do
-  for _, lane in ipairs(p.lanes) do
-    call_many('LPUSH', list_key(lane.queue), lane.buffer)
-    local is_empty = redis.call('EXISTS', list_key(lane.queue)) == 0 -- hints on what stands in the list go with it
-    if is_empty then redis.call('DEL', 'chatq:tenants:' .. lane.queue, 'chatq:movable:' .. lane.queue) end
-    if not p.is_saturated and (not is_empty or lane.is_sorted and next_lot(lane.queue)) then reply[2] = 1 end
-  end
-end
-
-for queue, entries in pairs(wip) do call_many('ZADD', 'rq:wip:' .. queue, entries) end
+-- What is granted is put down first, whatever else breaks.
 call_many('ZADD', LEASES, leases)
 if #grants > 0 then redis.call('SET', grant_key, nonce .. ' ' .. table.concat(grants, ' '), 'EX', 120) end
+for queue, entries in pairs(wip) do
+  if not pcall(call_many, 'ZADD', 'rq:wip:' .. queue, entries) then count('broken') end
+end
+
+local function leave_lane(p, lane)
+  call_many('LPUSH', list_key(lane.queue), lane.buffer)
+  local is_empty = redis.call('EXISTS', list_key(lane.queue)) == 0 -- hints on what stands in the list go with it
+  if is_empty then redis.call('DEL', 'chatq:tenants:' .. lane.queue, 'chatq:movable:' .. lane.queue) end
+  if not p.is_saturated and (not is_empty or lane.is_sorted and next_lot(lane.queue)) then reply[2] = 1 end
+end
+
+for _, p in ipairs(providers) do
+  for _, lane in ipairs(p.lanes) do
+    if not pcall(leave_lane, p, lane) then count('broken') end
+  end
+end
+-- With what one call may still do: a closed provider's backlog must not keep the others waiting.
+for _, p in ipairs(closed) do
+  if not pcall(drain_closed, p, p.until_at) then count('broken') end
+end
 if not pcall(commit_lots) then count('broken') end
 commit()
 return reply

@@ -87,7 +87,9 @@ for i = 3, #ARGV, 9 do
     if code ~= 'same' then add_events(max_events, ARGV[i + 4], '') end
   end
 end
-for queue, members in pairs(left_wip) do call_many('ZREM', 'rq:wip:' .. queue, members) end
+for queue, members in pairs(left_wip) do
+  if not pcall(call_many, 'ZREM', 'rq:wip:' .. queue, members) then count('broken') end
+end
 -- Whatever breaks in the books: outcomes are stored, and who waits for them is told.
 if not (pcall(commit_results) and pcall(commit_lots)) then count('broken') end
 commit()

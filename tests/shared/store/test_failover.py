@@ -262,6 +262,7 @@ async def test_nothing_is_lost_between_two_closed_candidates(bench: Bench) -> No
     ended: list[str] = []
     for n in range(40):
         close(bench, "p" if n % 2 else "q", 3)
+        await bench.claim(0, load=["p", "q"])  # what is closed hands its jobs on
         for grant in await bench.claim(5, load=["p", "q"]):
             if n % 3:
                 await bench.answer(grant)

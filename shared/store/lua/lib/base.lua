@@ -225,6 +225,7 @@ local function finish(job, kind, field, value)
   local state = kind == 'stopped' and 'cancelled' or kind
   if job.status == 'scheduled' then redis.call('ZREM', 'rq:scheduled:' .. job.origin, job.id) end
   if job.deadline then redis.call('ZREM', DEADLINES, job.id) end
+  if job.status ~= 'started' then redis.call('HSETNX', key, 'cq_epoch', 0) end -- it has a past now, should RQ requeue it
   redis.call('HSET', key, 'status', outcome[1], 'cq_state', state, 'ended_at', NOW_ISO, field or 'cq_state', value or state)
   redis.call('EXPIRE', key, ttl)
   local registry = outcome[2] .. job.origin

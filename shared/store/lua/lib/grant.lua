@@ -7,9 +7,10 @@ local TOUCHES = 800 -- entries looked at in one call: about 4 ms of Redis
 local touches = 0
 local add_to_reply, read_waiting
 do
-  -- What waits is read in one step, with what a grant needs; for sorting without, payloads are large.
-  local WAITING_FIELDS = {'status', 'origin', 'cq_cost', 'cq_deadline', 'cq_attempts', 'cq_hops', 'cq_route', 'cq_state', 'cq_abandoned',
-    'cq_limited', 'cq_max', 'cq_epoch', 'data', 'cq_info', 'enqueued_at'}
+  -- What waits is read with what a grant needs (for sorting without: payloads are large), and what only a job with a past has
+  -- (cq_epoch: it was claimed, moved or ended before) in a second step: most have none, and every field costs.
+  local WAITING_FIELDS = {'status', 'origin', 'cq_cost', 'cq_deadline', 'cq_epoch', 'cq_route', 'cq_max', 'data', 'cq_info', 'enqueued_at'}
+  local PAST_FIELDS = {'cq_attempts', 'cq_hops', 'cq_state', 'cq_abandoned', 'cq_limited'}
   local n = #reply
 
   function add_to_reply(job, token, attempts, reserved)
@@ -23,11 +24,16 @@ do
   end
 
   function read_waiting(id, with_payload)
-    local f = redis.call('HMGET', job_key(id), unpack(WAITING_FIELDS, 1, with_payload and 15 or 10))
+    local f = redis.call('HMGET', job_key(id), unpack(WAITING_FIELDS, 1, with_payload and 10 or 7))
     if not f[1] then return nil end
-    return {id = id, status = f[1], origin = f[2] or '', cost = f[3], deadline = f[4] and tonumber(f[4]), attempts = tonumber(f[5]) or 0,
-      hops = f[6], route = f[7], state = f[8], abandoned = f[9] and tonumber(f[9]) or 0, limited = f[10], max = f[11], epoch = f[12],
-      data = f[13], info = f[14], enqueued_at = f[15]}
+    local job = {id = id, status = f[1], origin = f[2] or '', cost = f[3], deadline = f[4] and tonumber(f[4]), epoch = f[5],
+      route = f[6], max = f[7], data = f[8], info = f[9], enqueued_at = f[10], attempts = 0, abandoned = 0}
+    if f[5] then
+      f = redis.call('HMGET', job_key(id), unpack(PAST_FIELDS))
+      job.attempts, job.hops, job.state = tonumber(f[1]) or 0, f[2], f[3]
+      job.abandoned, job.limited = tonumber(f[4]) or 0, f[5]
+    end
+    return job
   end
 end
 
@@ -37,14 +43,14 @@ local function look_again(at)
 end
 
 local grants, leases, wip = {}, {}, {}
-local function grant(job, d, reserved, probing)
+local function grant(job, d, reserved)
   local key = job_key(job.id)
   if job.state then -- it had ended, and RQ's requeue put it back: it starts anew
     redis.call('HDEL', key, 'cq_state', 'cq_error', 'cq_limited', 'cq_abandoned', 'cq_tries', 'ended_at')
     job.attempts, job.limited, job.abandoned = 0, 0, 0
     add_payload(job.origin, job.bytes, 1)
   end
-  if job.state or not job.cost then redis.call('PERSIST', key) end -- RQ's ttl of the time in the queue; that of its error
+  redis.call('PERSIST', key) -- RQ's ttl is for the time in the queue; a requeued job still has that of its end
   local epoch, attempts = (tonumber(job.epoch) or 0) + 1, job.attempts + 1
   local token = epoch .. '-' .. nonce
   local member = job.id .. ':' .. token
@@ -60,8 +66,7 @@ local function grant(job, d, reserved, probing)
   grants[#grants + 1] = job.id .. ':' .. reserved
   reserve(d.account, member, reserved)
   reserve(d.model, member, reserved)
-  if next(d.client.limits) then reserve(d.client, member, reserved) end
-  for _, s in ipairs(probing) do take_slot(probes_of(s), member) end
+  if d.has_client_limits then reserve(d.client, member, reserved) end
   add_to_reply(job, token, attempts, reserved)
   if mirror_full then
     local execution, ttl = 'rq:execution:' .. member, math.ceil(lease_ms / 1000) + 3600
@@ -105,30 +110,33 @@ local function look_at(id, queue, with_payload)
 end
 
 -- Tries one job. Returns 'granted', its cost and the tokens it will probably draw; or 'saturated' (its provider's limits: leave it where it is) or 'held'
--- (its own model's or client's), nil, and {scope, until_at, why, tokens}. What breaks (a key of another type) costs this job only.
+-- (its own model's or client's), nil, and {scope, until_at, why}. What breaks (a key of another type) costs this job only.
 local function try_unguarded(job, provider)
   local d = scopes_of(job)
   local account, model = d.account, d.model
   local tokens = estimate(account, model, d.client, job.prompt, job.output)
-  local function back(result, until_at, s, why) return result, nil, {scope = s, until_at = until_at, why = why, tokens = tokens} end
-  local until_at, why, where = held_back(d.provider, 0, provider.most)
-  if until_at then return back('saturated', until_at, where or d.provider, why) end
-  until_at, why, where = held_back(account, tokens, provider.account_most)
-  if until_at then return back('saturated', until_at, where or account, why) end
-  local most
-  until_at, most = breaker_gate(model)
-  if until_at then return back('held', until_at, model, 'breaker') end
-  until_at, why, where = held_back(model, tokens, most)
-  if until_at then return back('held', until_at, where or model, why) end
-  if next(d.client.limits) then
-    until_at, why, where = held_back(d.client, tokens)
-    if until_at then return back('held', until_at, where or d.client, why) end
+  local until_at, why, where, most
+  if provider.most then
+    until_at, why, where = held_back(d.provider, 0, provider.most)
+    if until_at then return 'saturated', nil, {scope = where or d.provider, until_at = until_at, why = why} end
   end
-  local probing = {}
-  if provider.most then probing[1] = d.provider end
-  if provider.account_most then probing[#probing + 1] = account end
-  if most then probing[#probing + 1] = model end
-  grant(job, d, tokens, probing)
+  until_at, why, where = held_back(account, tokens, provider.account_most)
+  if until_at then return 'saturated', nil, {scope = where or account, until_at = until_at, why = why} end
+  until_at, most = breaker_gate(model)
+  if until_at then return 'held', nil, {scope = model, until_at = until_at, why = 'breaker'} end
+  until_at, why, where = held_back(model, tokens, most)
+  if until_at then return 'held', nil, {scope = where or model, until_at = until_at, why = why} end
+  if d.has_client_limits then
+    until_at, why, where = held_back(d.client, tokens)
+    if until_at then return 'held', nil, {scope = where or d.client, until_at = until_at, why = why} end
+  end
+  grant(job, d, tokens)
+  if provider.most or provider.account_most or most then
+    local member = leases[#leases]
+    if provider.most then take_slot(probes_of(d.provider), member) end
+    if provider.account_most then take_slot(probes_of(account), member) end
+    if most then take_slot(probes_of(model), member) end
+  end
   local cost = math.max(account.ms_per_request or 0, account.ms_per_token and tokens * account.ms_per_token or 0)
   return 'granted', cost > 0 and cost or 1, expected(model, job.prompt, job.output)
 end

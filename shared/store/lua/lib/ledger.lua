@@ -49,7 +49,10 @@ do
       limits.charge = layer.charge or limits.charge
     end
     for _, field in ipairs(LIMIT_NAMES) do
-      if limits[field] and limits[field] <= 0 then limits[field] = nil end
+      if limits[field] and limits[field] <= 0 then 
+        limits.is_free = limits.is_free or limits[field] == 0 -- it is known that there is no limit
+        limits[field] = nil
+      end
     end
     return limits
   end
@@ -119,6 +122,7 @@ local function call_scopes(provider, who)
     local client, model = string.match(who, '^([^\n]*)\n(.*)$')
     d = {provider = of_provider.provider, account = of_provider.account, model = scope('model:' .. of_provider.name .. '/' .. model),
       client = scope('client:' .. client), client_name = client, model_name = model}
+    d.has_client_limits = next(d.client.limits) ~= nil
     d.limited, d.healthy = {d.account, d.model, d.client}, {d.provider, d.account, d.model}
     of_provider.by_who[who] = d
   end
@@ -144,7 +148,8 @@ local function estimate(account, model, client, prompt, output)
   end
   -- More than a minute's allowance is never booked at once: what is over is settled as debt.
   local ms = math.max(account.ms_per_token or 0, model.ms_per_token or 0, client.ms_per_token or 0)
-  if tokens * ms > 60000 then tokens = 60000 / ms end
+  local most_ms = 60000 + math.max(account.slice, model.slice, client.slice) -- then two of them are a whole minute apart
+  if tokens * ms > most_ms then tokens = most_ms / ms end
   return tokens < 1 and 1 or math.ceil(tokens)
 end
 
@@ -177,7 +182,7 @@ local function used(s)
 end
 
 local function has_limits(s)
-  return s.limits.rpm or s.limits.tpm or s.limits.concurrency
+  return s.limits.rpm or s.limits.tpm or s.limits.concurrency or s.limits.is_free
 end
 
 -- Calls at the same time; nil = any number. An account of which nothing is known finds out by itself.
@@ -316,8 +321,8 @@ local function save_scopes()
     end
     if s.dirty then
       local ok, json = pcall(cjson.encode, s.state) -- fails on infinity, which only a broken state brings
-      redis.call('SET', 'chatq:scope:' .. name, ok and json or '{}', 'EX', STATE_TTL_S)
-      local until_at = math.max(s.state.closed_until or 0, s.state.open_until or 0)
+      local until_at = math.max(s.state.closed_until or 0, s.state.open_until or 0, NOW)
+      redis.call('SET', 'chatq:scope:' .. name, ok and json or '{}', 'EX', STATE_TTL_S + math.ceil((until_at - NOW) / 1000))
       if until_at > NOW then -- for people: which scopes are closed, or were lately
         redis.call('ZADD', 'chatq:closed', until_at, name)
         redis.call('ZREMRANGEBYSCORE', 'chatq:closed', '-inf', NOW - 86400000)

@@ -129,10 +129,7 @@ end
 
 -- All held lots are due now; the next claims let them out.
 local function release_soon(queue)
-  local lots = redis.call('ZRANGE', later_key(queue), 0, 4999)
-  local due = {}
-  for _, lot in ipairs(lots) do due[#due + 1], due[#due + 2] = NOW, lot end
-  call_many('ZADD', later_key(queue), due)
+  redis.call('ZUNIONSTORE', later_key(queue), 1, later_key(queue), 'WEIGHTS', 0)
 end
 
 -- Lots whose time has come are ready again.
@@ -215,7 +212,8 @@ local function commit_lots()
   commit_slots()
   tell_hungry()
   for queue, n in pairs(aside) do
-    if n ~= 0 and redis.call('INCRBY', 'chatq:aside:' .. queue, n) <= 0 then redis.call('DEL', 'chatq:aside:' .. queue) end
+    local now = n ~= 0 and redis.pcall('INCRBY', 'chatq:aside:' .. queue, n) or 1
+    if type(now) ~= 'number' or now <= 0 then redis.call('DEL', 'chatq:aside:' .. queue) end
   end
   save_scopes()
 end
