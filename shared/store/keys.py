@@ -5,7 +5,8 @@ chatq's keys have the prefix `chatq:`. The scripts build the same names; a test 
 
 Permanent (bounded) keys: `rq:queues`, `rq:workers`, `chatq:totals`, `chatq:lanes:<provider>`, `chatq:limits`,
 `chatq:accounts`, `chatq:events` (capped), and what holds only live entries: `chatq:leases`, `chatq:deadlines`,
-`chatq:payload`, `chatq:unfinished`, queues, lots and registries. All else has a TTL, a job's own keys once it has ended.
+`chatq:payload`, `chatq:unfinished`, queues, lots and registries. All else has a TTL, a job's own keys once it has
+ended.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ class LimitStore:
         await self._store.run("configure_limits", args)
 
     async def are_published(self, providers: Iterable[str]) -> bool:
-        """Whether Redis still has what was published of these; a flush, or a failover to an old copy, takes it away.
+        """Whether Redis still has what was published of these; a flush, or a failover, may take it away.
 
         Raises:
             StoreUnavailable: No answer from Redis.

@@ -189,7 +189,7 @@ do
     if is_served == nil then
       is_served = false
       for _, key in ipairs(redis.call('SMEMBERS', 'rq:workers:' .. queue)) do
-        if redis.call('EXISTS', key) == 1 and redis.call('HEXISTS', key, 'death') == 0 then
+        if redis.pcall('HEXISTS', key, 'death') == 0 and redis.call('EXISTS', key) == 1 then
           is_served = true
           break
         end

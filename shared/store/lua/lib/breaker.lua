@@ -40,7 +40,7 @@ do
 
   local function next_stage(s, stage)
     local st = s.state
-    st.breaker, st.stage_at, st.good, st.bad, st.good_before, st.bad_before = stage, NOW, 0, 0, nil, nil
+    st.breaker, st.stage_at, st.good, st.bad, st.good_before, st.bad_before = stage, math.floor(NOW), 0, 0, nil, nil
     if not stage then st.opens, st.open_until, st.opened_why, st.base, st.stage_at = nil, nil, nil, nil, nil end
     s.dirty = true
   end
