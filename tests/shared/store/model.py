@@ -241,13 +241,15 @@ def check_lots(seen: Snapshot) -> None:
 
 
 def check_counters(model: Model, seen: Snapshot) -> None:
-    """Payload by queue, deadlines of what waits, totals of what ended."""
-    payload: defaultdict[str, int] = defaultdict(int)
+    """Jobs and payload by queue, deadlines of what waits, totals of what ended."""
+    payload, unfinished = Counter[str](), Counter[str]()
     for job in model.jobs.values():
         if job.is_live:
             payload[job.queue] += job.size
-    counted = seen.hashes.get("chatq:payload", {})
-    assert {queue: int(size) for queue, size in counted.items()} == dict(payload)
+            unfinished[job.queue] += 1
+    for key, expected in (("chatq:payload", payload), ("chatq:unfinished", unfinished)):
+        counted = {queue: int(n) for queue, n in seen.hashes.get(key, {}).items()}
+        assert counted == dict(expected), key
     deadlines = seen.zsets.get("chatq:deadlines", {})
     for job in model.jobs.values():
         if job.status in ("queued", "scheduled"):

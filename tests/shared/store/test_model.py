@@ -101,7 +101,7 @@ class Scripts(RuleBasedStateMachine):
             load[provider] = Load(len(mine), QUARANTINE_FULL if is_full else len(suspects))
         return load
 
-    def follow(self, *, since_ms: float) -> None:
+    def follow(self) -> None:
         """Takes over what only the clock decides: jobs that ended late, moved, came due."""
         until_ms = self.now_ms()
         seen = Snapshot(self.bench.raw)
@@ -177,7 +177,7 @@ class Scripts(RuleBasedStateMachine):
             assert (grant.attempts, grant.abandoned) == (job.attempts, job.abandoned)
             self.model.grants.append(ModelGrant(grant, job, worker))
         self.check_concurrency(before)
-        self.follow(since_ms=since_ms)
+        self.follow()
 
     def check_open(self, before: Snapshot, queue: str) -> None:
         """No grant of what is closed."""
@@ -232,7 +232,6 @@ class Scripts(RuleBasedStateMachine):
         blame = Blame(scope, "rate", wait_s=delay_ms / 1000)
         words = self.bench.shown(g.grant, "limited", blame=blame) if reason == "rate_limited" else b""
         for _ in range(times):
-            since_ms = self.now_ms()
             code = self.run(
                 self.bench.give_back(
                     g.grant,
@@ -251,7 +250,7 @@ class Scripts(RuleBasedStateMachine):
                 )
                 self.take_release(g, code, gives_back=gives_back)
             g.is_held = False
-            self.follow(since_ms=since_ms)
+            self.follow()
 
     def take_release(self, g: ModelGrant, code: str, *, gives_back: bool) -> None:
         job, found = g.job, self.bench.raw.hgetall(f"rq:job:{g.job.id}")
@@ -291,7 +290,7 @@ class Scripts(RuleBasedStateMachine):
     def promote(self) -> None:
         since_ms = self.now_ms()
         self.run(self.keeper.promote())
-        self.follow(since_ms=since_ms)
+        self.follow()
         deadlines = self.bench.raw.zrangebyscore("chatq:deadlines", 0, since_ms)
         assert deadlines == []
         due = [self.bench.raw.zcount(f"rq:scheduled:{queue}", 0, since_ms / 1000) for queue in QUEUES]
