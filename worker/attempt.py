@@ -261,7 +261,9 @@ def _dropped(slot: Slot, work: Work | None, duration_s: float) -> Settlement:
     event = attempt_event(grant, work, duration_s=duration_s, error=error) if work else b""
     shown = _not_called(grant)
     if work is not None:
-        shown = CallResult(grant.reserved, grant.claimed_at, "dropped", ended="dropped", is_billed=True).encode()
+        shown = CallResult(
+            grant.reserved, grant.claimed_at, "dropped", ended="dropped", is_billed=True
+        ).encode()
     if stop == "drained":
         return Release(grant, "drain", 0, True, b"", event, shown)
     return _end(grant, work, "stopped", error, event, shown)

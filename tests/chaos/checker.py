@@ -1,98 +1,396 @@
 """The checker: reads outside evidence only and shares no code with chatq.
 
-Evidence: the ids that were acknowledged, the simulator's log, a snapshot of Redis at rest, and what pollers saw.
-Invariants by their numbers in reliability.md §9.
+Evidence: what producers were told, the simulators' logs, a snapshot of Redis at rest, what pollers saw, and leases
+as they were sampled. Invariants by their numbers in reliability.md §9. What a fault may lead to must have been
+declared (`Declared`); everything else that is out of order is `Broken`.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 
-import redis
-
-
-class Call(Protocol):
-    """One line of the simulator's log."""
-
-    job: str | None
-    digest: str | None
-    status: int | None
+from tests.chaos.evidence import Ask, Call, Evidence, Limit
+from tests.support import PERMANENT
 
 
 class Broken(AssertionError):
     """An invariant does not hold."""
 
 
-def check(
-    *,
-    accepted: Mapping[str, str],
-    calls: Sequence[Call],
-    snapshot: redis.Redis,
-    seen: Mapping[str, str | None],
-) -> None:
-    """Fail unless every accepted job ended once, with its own answer, for no more calls than attempts.
+STATES = {
+    "finished": {"completed"},
+    "failed": {"failed", "expired"},
+    "canceled": {"cancelled"},
+    "stopped": {"cancelled"},
+}
+"""RQ's status → the states of chatq's it may stand for."""
 
-    Args:
-        accepted: Acknowledged job id → digest of its request.
-        calls: The upstream's view.
-        snapshot: Redis at rest.
-        seen: Job id → the answer's text a poller got first.
-    """
-    jobs = {job_id: snapshot.hgetall(f"rq:job:{job_id}") for job_id in accepted}
-    _all_completed(jobs)
-    _one_outcome_each(accepted, snapshot)
-    _answers_fit(accepted, jobs, seen)
-    _calls_within_attempts(calls, jobs)
-    _nothing_left(snapshot)
+UNFINISHED = ("queued", "started", "scheduled", "deferred")
 
 
-def _all_completed(jobs: Mapping[str, dict[str, str]]) -> None:
-    """I1, I21: accepted = completed, by id."""
-    states = Counter(job.get("status", "lost") for job in jobs.values())
-    if set(states) != {"finished"}:
-        raise Broken(f"not every job completed: {dict(states)}")
+def check(evidence: Evidence) -> None:
+    """Fail unless every invariant holds that outside evidence can show."""
+    for invariant in INVARIANTS:
+        invariant(evidence)
 
 
-def _one_outcome_each(accepted: Iterable[str], snapshot: redis.Redis) -> None:
-    """I4, I17: one terminal event an id."""
-    entries = [fields for _, fields in snapshot.xrange("chatq:events")]
-    outcomes = Counter(json.loads(fields["outcome"])["job"] for fields in entries if "outcome" in fields)
-    wrong = {job_id: outcomes[job_id] for job_id in accepted if outcomes[job_id] != 1}
-    if wrong:
-        raise Broken(f"{len(wrong)} jobs without exactly one outcome: {dict(list(wrong.items())[:5])}")
+def _complain(invariant: str, wrong: Iterable[object]) -> None:
+    found = list(wrong)
+    if found:
+        raise Broken(f"{invariant}: {len(found)} times, first: {', '.join(map(str, found[:5]))}")
 
 
-def _answers_fit(
-    accepted: Mapping[str, str], jobs: Mapping[str, dict[str, str]], seen: Mapping[str, str | None]
-) -> None:
-    """I4, I6: the result belongs to its request, and is still what the first poller saw."""
-    for job_id, digest in accepted.items():
-        result: dict[str, Any] = json.loads(jobs[job_id]["cq_result"])
-        text = result["choices"][0]["message"]["content"]
-        if digest not in text:
-            raise Broken(f"job {job_id} has somebody else's answer")
-        if seen.get(job_id, text) != text:
-            raise Broken(f"job {job_id}'s answer changed after it was read")
+def _known(evidence: Evidence) -> list[tuple[Ask, dict[str, str]]]:
+    """Accepted jobs that Redis knows, with their hashes."""
+    jobs = evidence.snapshot.jobs
+    return [(ask, jobs[ask.id]) for ask in evidence.asks.values() if ask.id in jobs]
 
 
-def _calls_within_attempts(calls: Sequence[Call], jobs: Mapping[str, dict[str, str]]) -> None:
-    """I5: calls ≤ attempts ≤ limit, for each job."""
-    made = Counter(call.job for call in calls)
-    for job_id, job in jobs.items():
-        attempts, limit = int(job["cq_attempts"]), int(job["cq_max"])
-        if not 1 <= made[job_id] <= attempts <= limit:
-            raise Broken(f"job {job_id}: {made[job_id]} calls, {attempts} attempts, limit {limit}")
+def nothing_is_lost(evidence: Evidence) -> None:
+    """I1: accepted = the sum of the ends, by id; the counters say the same."""
+    jobs = evidence.snapshot.jobs
+    lost = [i for i in evidence.asks if i not in jobs and i not in evidence.declared.lost]
+    _complain("I1 accepted jobs are gone", lost)
+    open_jobs = [f"{i} {job.get('status')}" for i, job in jobs.items() if job.get("status") not in STATES]
+    _complain("I1 jobs never ended", open_jobs)
+    if evidence.declared.goes_back:
+        return
+    totals = evidence.snapshot.totals
+    ended = sum(totals.get(name, 0) for name in ("completed", "failed", "cancelled", "expired"))
+    foreign = sum(_is_foreign(evidence, i) and job["status"] == "canceled" for i, job in jobs.items())
+    if not totals.get("accepted", 0) == ended + foreign == len(jobs):
+        raise Broken(f"I1 counters: accepted {totals.get('accepted')}, ended {ended}, jobs {len(jobs)}")
 
 
-def _nothing_left(snapshot: redis.Redis) -> None:
-    """I3, I8: no lease, no running entry, nothing waiting at rest."""
-    left = [
-        key
-        for pattern in ("chatq:leases", "rq:wip:*", "rq:queue:*", "rq:scheduled:*")
-        for key in snapshot.scan_iter(pattern)
+def no_phantoms(evidence: Evidence) -> None:
+    """I2: every id in Redis was accepted, or may have been."""
+    known = evidence.asks.keys() | evidence.in_doubt
+    _complain("I2 jobs nobody submitted", [i for i in evidence.snapshot.jobs if i not in known])
+
+
+def nothing_waits_anywhere(evidence: Evidence) -> None:
+    """I3: at rest no list, delay or running entry holds a job."""
+    places = r"rq:(queue|wip|scheduled):|chatq:(lot|quarantine):"
+    _complain("I3 left at rest", [key for key in evidence.snapshot.keys if re.match(places, key)])
+
+
+def one_outcome_each(evidence: Evidence) -> None:
+    """I4: one terminal event an id."""
+    outcomes = Counter(event["job"] for event in evidence.snapshot.outcomes)
+    excused = evidence.declared.lost
+    least = 0 if evidence.declared.goes_back else 1
+    wrong = [
+        f"{i} has {outcomes[i]}"
+        for i in evidence.snapshot.jobs
+        if not least <= outcomes[i] <= 1 and i not in excused and not _is_foreign(evidence, i)
     ]
-    if left:
-        raise Broken(f"left at rest: {left}")
+    _complain("I4 not exactly one outcome", wrong)
+
+
+def _is_foreign(evidence: Evidence, job_id: str) -> bool:
+    return job_id in evidence.asks and evidence.asks[job_id].is_foreign
+
+
+def ends_as_it_may(evidence: Evidence) -> None:
+    """I4, I21: each job's state is one it may end in; failures are of a declared kind."""
+    wrong = []
+    for ask, job in _known(evidence):
+        state = "cancelled" if ask.is_foreign and job["status"] == "canceled" else job.get("cq_state", "")
+        if state not in STATES.get(job["status"], ()):
+            wrong.append(f"{ask.id} is {job['status']} and {state}")
+        elif state not in ask.may_end and not _is_declared_failure(evidence, state, job):
+            wrong.append(f"{ask.id} ended {state} {job.get('cq_error', '')[:200]}")
+    _complain("I4 an end that may not be", wrong)
+
+
+def _is_declared_failure(evidence: Evidence, state: str, job: dict[str, str]) -> bool:
+    error = json.loads(job.get("cq_error") or "{}")
+    return state == "failed" and error.get("code") in evidence.declared.failures
+
+
+def answers_fit(evidence: Evidence) -> None:
+    """I6: the result belongs to its request."""
+    wrong = []
+    for ask, job in _known(evidence):
+        if job["status"] == "finished":
+            text = json.loads(job["cq_result"])["choices"][0]["message"]["content"]
+            if not any(digest in text for digest in ask.digests):
+                wrong.append(ask.id)
+    _complain("I6 somebody else's answer", wrong)
+
+
+def answers_stay(evidence: Evidence) -> None:
+    """I4, I18: what a poller saw first is what stands there at the end; views only moved forward."""
+    _complain("I18 a view moved backward", evidence.breaches)
+    wrong = []
+    for ask, job in _known(evidence):
+        if ask.id in evidence.sightings and ask.id not in evidence.declared.lost:
+            state, text = evidence.sightings[ask.id]
+            now = job.get("cq_state")
+            if state != now:
+                wrong.append(f"{ask.id} was {state}, is {now}")
+            elif text is not None and text not in json.dumps(
+                json.loads(job["cq_result"]), ensure_ascii=False
+            ):
+                wrong.append(f"{ask.id} had another answer")
+    _complain("I4 an outcome changed after it was read", wrong)
+
+
+def _is_turned_away(call: Call) -> bool:
+    """Refused at the door: no attempt is spent on that."""
+    return call.status == 429 or (call.status == 503 and call.started_s is None)
+
+
+def _calls_by_job(evidence: Evidence) -> dict[str, list[Call]]:
+    by_job: dict[str, list[Call]] = defaultdict(list)
+    for call in evidence.all_calls():
+        if call.job is not None:
+            by_job[call.job].append(call)
+    return by_job
+
+
+def _number(job: dict[str, str], field: str) -> int:
+    return int(job.get(field) or 0)
+
+
+def calls_within_attempts(evidence: Evidence) -> None:
+    """I5: calls ≤ attempts (+ drains, which give theirs back) and attempts ≤ limit + abandonments, for each job."""
+    if evidence.declared.goes_back:
+        return
+    by_job = _calls_by_job(evidence)
+    wrong = []
+    for ask, job in _known(evidence):
+        calls = sum(not _is_turned_away(call) for call in by_job[ask.id])
+        attempts, drains = _number(job, "cq_attempts"), _number(job, "cq_drained")
+        most = _number(job, "cq_max") + _number(job, "cq_abandoned")
+        least = 1 if job["status"] == "finished" else 0
+        if not (least <= calls <= attempts + drains and attempts <= most + drains):
+            facts = f"{calls} calls, {attempts} attempts, {drains} drains, limit {most}"
+            wrong.append(f"{ask.id} ({job['status']}): {facts}")
+    _complain("I5 more calls than attempts, or attempts than allowed", wrong)
+
+
+def only_attempt_is_only_call(evidence: Evidence) -> None:
+    """I5: a job with `max_attempts` 1 is never called twice."""
+    by_job = _calls_by_job(evidence)
+    wrong = []
+    for ask, job in _known(evidence):
+        calls = sum(not _is_turned_away(call) for call in by_job[ask.id])
+        if _number(job, "cq_max") == 1 and calls > 1 + _number(job, "cq_drained"):
+            wrong.append(f"{ask.id}: {calls} calls")
+    _complain("I5 at most once was twice", wrong)
+
+
+def rate_holds(name: str, limit: Limit, calls: Iterable[Call]) -> None:
+    """I7 for one upstream and some of its calls."""
+    started = sorted((c for c in calls if c.started_s is not None), key=lambda call: call.started_s or 0)
+    _rates_hold(name, limit, started)
+    running = _most_at_once(started)
+    if limit.concurrency and running > limit.concurrency:
+        raise Broken(f"I7 {name}: {running} calls at once, limit {limit.concurrency}")
+
+
+def limits_hold(evidence: Evidence) -> None:
+    """I7: no window of 1, 10 or 60 s over the limit, measured at the upstream."""
+    for name, limit in evidence.limits.items():
+        rate_holds(name, limit, evidence.calls[name])
+
+
+JITTER_S = 0.1
+"""How much later than its grant one call may arrive than another."""
+
+
+def _rates_hold(name: str, limit: Limit, calls: Sequence[Call]) -> None:
+    rates: tuple[tuple[int | None, Callable[[Call], int]], ...] = (
+        (limit.rpm, lambda call: 1),
+        (limit.tpm, lambda call: call.charged_tokens),
+    )
+    for per_minute, weigh in rates:
+        for window_s in (1.0, 10.0, 60.0):
+            if not per_minute:
+                continue
+            most = per_minute * (window_s + limit.slice_s + JITTER_S) / (60 + limit.slice_s) + 1
+            if weigh is not rates[0][1]:
+                # A token estimate is settled when the answer is here; what runs meanwhile is over by its error.
+                most += sum(sorted((call.charged_tokens for call in calls), reverse=True)[:8])
+            found = _most_in_window(calls, window_s, weigh)
+            if found > most:
+                raise Broken(f"I7 {name}: {found} in {window_s:g} s, at most {most:.0f} allowed")
+
+
+def _most_in_window(calls: Sequence[Call], window_s: float, weigh: Callable[[Call], int]) -> int:
+    most = inside = oldest = 0
+    for call in calls:
+        inside += weigh(call)
+        while (call.started_s or 0) - (calls[oldest].started_s or 0) >= window_s:
+            inside -= weigh(calls[oldest])
+            oldest += 1
+        most = max(most, inside)
+    return most
+
+
+def _most_at_once(calls: Sequence[Call]) -> int:
+    steps = sorted([(call.started_s or 0.0, 1) for call in calls] + [(call.ended_s, -1) for call in calls])
+    most = now = 0
+    for _, step in steps:
+        now += step
+        most = max(most, now)
+    return most
+
+
+HELD = r"chatq:(leases|deadlines|payload)$|chatq:(slots|aside|fair|ready|later|lot|quarantine):"
+"""What must be empty at rest: leases, slots (a breaker's probe permits are slots), bytes, lots."""
+
+
+def everything_is_returned(evidence: Evidence) -> None:
+    """I8: at rest nothing is held."""
+    keys = evidence.snapshot.keys.items()
+    left = [f"{key} ({size})" for key, (_, _, size) in keys if re.match(HELD, key)]
+    _complain("I8 held at rest", left)
+
+
+def no_orphans(evidence: Evidence) -> None:
+    """I9: no lease was overdue for longer than a rescue takes."""
+    if evidence.most_overdue_s > evidence.declared.lease_slack_s:
+        raise Broken(f"I9 a lease was overdue for {evidence.most_overdue_s:.1f} s")
+
+
+def tokens_are_unique(evidence: Evidence) -> None:
+    """I10: no two claims share a token."""
+    owners: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for lease in evidence.leases:
+        owners[lease.job, lease.token].add(lease.worker)
+    _complain("I10 a token of two workers", [key for key, workers in owners.items() if len(workers) > 1])
+
+
+def deadlines_hold(evidence: Evidence) -> None:
+    """I11: no call starts after the deadline."""
+    by_job, slack_s = _calls_by_job(evidence), evidence.declared.deadline_slack_s
+    wrong = [
+        f"{ask.id}: {call.arrived_at - ask.acked_at - ask.expires_in_s:.3f} s late"
+        for ask in evidence.asks.values()
+        if ask.expires_in_s is not None
+        for call in by_job[ask.id]
+        if call.arrived_at > ask.acked_at + ask.expires_in_s + slack_s
+    ]
+    _complain("I11 a call after the deadline", wrong)
+
+
+def cancels_hold(evidence: Evidence) -> None:
+    """I12: no call starts after an acknowledged cancel, and the state is what the acknowledgement said."""
+    by_job, slack_s = _calls_by_job(evidence), evidence.declared.cancel_slack_s
+    wrong = []
+    for ask, job in _known(evidence):
+        if ask.cancelled_at is None:
+            continue
+        if job.get("cq_state") != ask.cancel_state:
+            wrong.append(f"{ask.id} was said to be {ask.cancel_state}, is {job.get('cq_state')}")
+        for call in by_job[ask.id]:
+            if call.arrived_at > ask.cancelled_at + slack_s:
+                wrong.append(f"{ask.id} called {call.arrived_at - ask.cancelled_at:.3f} s after its cancel")
+    _complain("I12 a cancel did not hold", wrong)
+
+
+def every_call_is_booked_once(evidence: Evidence) -> None:
+    """I17: each call stands in the attempt events once; one that died with its worker as `worker_lost`."""
+    if evidence.declared.goes_back:
+        return
+    by_job = _calls_by_job(evidence)
+    answered: Counter[str] = Counter()
+    booked: Counter[str] = Counter()
+    told: Counter[tuple[str, str]] = Counter()
+    for event in evidence.snapshot.attempts:
+        booked[event["job"]] += 1
+        told[event["job"], event["token"]] += event["error"] != "worker_lost"
+        answered[event["job"]] += event.get("status") is not None
+    wrong = []
+    for ask, job in _known(evidence):
+        calls = len(by_job[ask.id])
+        # Nobody takes back what has ended meanwhile: then its worker's death stands nowhere.
+        unseen = sum(ask.id in blow.held for blow in evidence.blows) if job["status"] != "finished" else 0
+        if calls > booked[ask.id] + unseen or answered[ask.id] > calls:
+            events = f"{booked[ask.id]} events, {answered[ask.id]} of them with an answer"
+            wrong.append(f"{ask.id} ({job.get('cq_state')}): {calls} calls, {events}")
+    _complain("I17 calls and events differ", wrong)
+    _complain("I17 an attempt is told twice", [key for key, times in told.items() if times > 1])
+
+
+KNOWN_PREFIXES = ("rq:", "chatq:")
+
+SECRETS = ("test-key-cloud", "test-key-openrouter")
+
+
+def store_is_clean(evidence: Evidence) -> None:
+    """I19: known prefixes only, and a TTL on all that would stay."""
+    keys = evidence.snapshot.keys
+    _complain("I19 keys of nobody", [key for key in keys if not key.startswith(KNOWN_PREFIXES)])
+    stay = [key for key, (_, ttl, _) in keys.items() if ttl == -1 and not PERMANENT.match(key)]
+    _complain("I19 keys without an end", stay)
+
+
+def nothing_is_told(evidence: Evidence) -> None:
+    """I19: no key anywhere; no prompt in logs, telemetry or any key but the job's own."""
+    for place, text in (("logs", evidence.logs), ("Redis", evidence.snapshot.texts)):
+        _complain(f"I19 a key in {place}", [secret for secret in SECRETS if secret in text])
+        prompts = [ask.id for ask in list(evidence.asks.values())[:200] if ask.text in text]
+        _complain(f"I19 a prompt in {place}", prompts)
+
+
+def work_goes_on(evidence: Evidence) -> None:
+    """I21: some job ends every so often, from the first end to the last."""
+    ends = sorted(evidence.snapshot.ended_at.values())
+    gap_s = max((b - a for a, b in pairwise(ends)), default=0.0)
+    if gap_s > evidence.declared.longest_gap_s:
+        raise Broken(
+            f"I21 no job ended for {gap_s:.1f} s, {evidence.declared.longest_gap_s:g} s are declared"
+        )
+
+
+def blows_are_overcome(evidence: Evidence) -> None:
+    """I9, I21: what a dead worker held goes on elsewhere in time."""
+    slowest = max(recovery_times(evidence), default=0.0)
+    if slowest > evidence.declared.recovery_s:
+        raise Broken(f"I21 a recovery took {slowest:.1f} s")
+
+
+def recovery_times(evidence: Evidence) -> list[float]:
+    """Seconds from each blow until each job it hit was called again, or had ended."""
+    by_job = _calls_by_job(evidence)
+    found = []
+    for blow in evidence.blows:
+        for job_id in blow.held:
+            moments = [call.arrived_at for call in by_job[job_id] if call.arrived_at > blow.at]
+            if job_id in evidence.snapshot.ended_at:
+                moments.append(evidence.snapshot.ended_at[job_id])
+            later = [at for at in moments if at > blow.at]
+            if later:
+                found.append(min(later) - blow.at)
+    return sorted(found)
+
+
+INVARIANTS = (
+    nothing_is_lost,
+    no_phantoms,
+    nothing_waits_anywhere,
+    one_outcome_each,
+    ends_as_it_may,
+    answers_fit,
+    answers_stay,
+    calls_within_attempts,
+    only_attempt_is_only_call,
+    limits_hold,
+    everything_is_returned,
+    no_orphans,
+    tokens_are_unique,
+    deadlines_hold,
+    cancels_hold,
+    every_call_is_booked_once,
+    store_is_clean,
+    nothing_is_told,
+    work_goes_on,
+    blows_are_overcome,
+)

@@ -1,9 +1,12 @@
-"""A real worker with a bomb in it: `CHAOS_FAILPOINT=<step>:<n>` kills the process with SIGKILL at the n-th passage.
+"""A real worker with something wrong in it, as the environment says.
 
-Steps: `claimed` (the reply of a claim is here, nothing sent), `sent` (a call is on its way), `answered` (its
-answer is here, not settled), `finalize_sent` (the script ran, its reply is not read).
-`janitor_dies` is no kill: that role raises at once.
-`CHAOS_MUTATION=no-fence` takes the fence out of the finalize script, to prove that the checker sees it missing.
+- `CHAOS_FAILPOINT=<step>:<n>`: at the n-th passage of a step the process dies by SIGKILL. `:stop` behind it
+  stops it by SIGSTOP instead, `:block=<s>` blocks its event loop for so long. Steps are in `STEPS`.
+- `CHAOS_POISON=<text>`: dies when it sends a request that holds this text.
+- `CHAOS_MUTATION=<name>`: runs without a guard (`mutations.py`), to prove that the checker sees it.
+- `CHAOS_RESCUE_S=<s>`: the rescuer's interval, so that a run with short leases is short.
+
+SIGUSR1 makes it write how many asyncio tasks it has into its log.
 """
 
 from __future__ import annotations
@@ -11,83 +14,148 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
-from functools import cache
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from shared.store import scripts
-from shared.store.grants import GrantStore
+from shared.errors import ChatqError
+from shared.store import leases, scripts
+from tests.chaos.mutations import MUTATIONS, mutate
+from worker import rescuer
 from worker.cli import worker
+from worker.engine import Engine
 from worker.janitor import Janitor
 from worker.upstream.http import HttpClient
 
-STEP, _, NUMBER = os.environ.get("CHAOS_FAILPOINT", "").partition(":")
+STEPS = {
+    "claimed": "the script has granted jobs, the reply is not read (W1)",
+    "opened": "granted, the call not sent (W2)",
+    "sent": "a call is on its way (W3)",
+    "reading": "the answer's head is here, its body is not (W4)",
+    "answered": "the answer is here, not settled (W5)",
+    "finalize_sent": "the script has stored outcomes, the reply is not read (W6)",
+    "renewed": "leases were renewed, the reply is not read",
+    "released": "grants were given back, the reply is not read",
+    "promoted": "due jobs were moved, the reply is not read",
+    "rescued": "abandoned jobs were taken back, the reply is not read",
+    "janitor_dies": "no kill: that role raises at once",
+}
+
+SCRIPT_STEPS = {
+    "claim_jobs": "claimed",
+    "finalize_jobs": "finalize_sent",
+    "release_jobs": "released",
+    "promote_jobs": "promoted",
+    "rescue_jobs": "rescued",
+}
+
+step, number, action = (os.environ.get("CHAOS_FAILPOINT", "") + "::").split(":")[:3]
+poison = os.environ.get("CHAOS_POISON", "").encode()
 passages = 0
 
 AsyncMethod = Callable[..., Awaitable[Any]]
 
 
-def die_if_due() -> None:
+def reached(name: str) -> None:
+    """This step was passed; act if it is the one, for the n-th time."""
     global passages
+    if name != step:
+        return
     passages += 1
-    if passages == int(NUMBER):
-        os.kill(os.getpid(), signal.SIGKILL)
+    if passages != int(number):
+        return
+    if action.startswith("block="):
+        time.sleep(float(action.removeprefix("block=")))
+    else:
+        os.kill(os.getpid(), signal.SIGSTOP if action == "stop" else signal.SIGKILL)
 
 
-def die_after(method: AsyncMethod) -> AsyncMethod:
-    async def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-        result = await method(self, *args, **kwargs)
-        die_if_due()
-        return result
-
-    return wrapped
-
-
-def die_during(method: AsyncMethod) -> AsyncMethod:
-    async def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-        asyncio.get_running_loop().call_later(0.005, die_if_due)
-        return await method(self, *args, **kwargs)
-
-    return wrapped
+def did_something(name: str, reply: Any) -> bool:
+    """Whether a script moved jobs: most claims, promotions and rescues find nothing."""
+    match name:
+        case "claim_jobs":
+            return len(reply) > 3
+        case "promote_jobs":
+            return bool(reply[0] > 0)
+        case "rescue_jobs":
+            return any(reply)
+    return True
 
 
-def arm() -> None:
-    if STEP == "claimed":
-        GrantStore.claim = die_after(GrantStore.claim)  # type: ignore[method-assign]
-    elif STEP == "sent":
-        HttpClient.post = die_during(HttpClient.post)  # type: ignore[method-assign]
-    elif STEP == "answered":
-        HttpClient.post = die_after(HttpClient.post)  # type: ignore[method-assign]
-    elif STEP == "finalize_sent":
-        GrantStore.finalize = die_after(GrantStore.finalize)  # type: ignore[method-assign]
-    elif STEP == "janitor_dies":
-        Janitor.run = die_at_once  # type: ignore[method-assign]
+def watch_scripts() -> None:
+    send = scripts.ScriptRunner._send
+    renew = leases.run_once
+
+    async def watched(self: Any, script: scripts.Script, args: Sequence[Any]) -> Any:
+        reply = await send(self, script, args)
+        if script.name in SCRIPT_STEPS and did_something(script.name, reply):
+            reached(SCRIPT_STEPS[script.name])
+        return reply
+
+    def watched_renewal(*args: Any, **kwargs: Any) -> Any:
+        reply = renew(*args, **kwargs)
+        reached("renewed")
+        return reply
+
+    scripts.ScriptRunner._send = watched  # type: ignore[method-assign]
+    leases.run_once = watched_renewal
+
+
+def watch_calls() -> None:
+    post, read = HttpClient.post, HttpClient._read
+
+    async def watched(self: HttpClient, body: bytes, *args: Any) -> Any:
+        if poison and poison in body:
+            asyncio.get_running_loop().call_later(0.02, os.kill, os.getpid(), signal.SIGKILL)
+        reached("opened")
+        asyncio.get_running_loop().call_later(0.005, reached, "sent")
+        reply = await post(self, body, *args)
+        reached("answered")
+        return reply
+
+    async def watched_read(self: HttpClient, response: Any) -> bytes:
+        reached("reading")
+        return await read(self, response)
+
+    HttpClient.post = watched  # type: ignore[method-assign]
+    HttpClient._read = watched_read  # type: ignore[method-assign]
 
 
 async def die_at_once(self: Janitor) -> None:
     raise RuntimeError("a bug in the janitor")
 
 
-def remove_fence() -> None:
-    load = scripts.load
+def count_tasks() -> None:
+    run = Engine.run
 
-    @cache
-    def mutated(name: str, *, with_flags: bool) -> scripts.Script:
-        script = load(name, with_flags=with_flags)
-        if name != "finalize_jobs":
-            return script
-        text = script.text.replace("if TERMINAL[job.status] then", "if false then")
-        text = text.replace(
-            "if not (held and job.status == 'started' and f[2] == token) then", "if false then"
-        )
-        assert text.count("if false then") == 2, "the fence is not where this mutation looks for it"
-        return scripts.make(name, text)
+    async def watched(self: Engine, **kwargs: Any) -> None:
+        def tell() -> None:
+            print(f"tasks={len(asyncio.all_tasks())}", file=sys.stderr, flush=True)
 
-    scripts.load = mutated  # type: ignore[assignment]
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, tell)
+        await run(self, **kwargs)
+
+    Engine.run = watched  # type: ignore[method-assign]
+
+
+def main() -> None:
+    if step and step not in STEPS:
+        raise SystemExit(f"no such step: {step}")
+    watch_scripts()
+    watch_calls()
+    count_tasks()
+    if step == "janitor_dies":
+        Janitor.run = die_at_once  # type: ignore[method-assign]
+    if name := os.environ.get("CHAOS_MUTATION"):
+        mutate(MUTATIONS[name])
+    rescuer.INTERVAL_S = float(os.environ.get("CHAOS_RESCUE_S", rescuer.INTERVAL_S))
+    worker()
 
 
 if __name__ == "__main__":
-    arm()
-    if os.environ.get("CHAOS_MUTATION") == "no-fence":
-        remove_fence()
-    worker()
+    try:
+        main()
+    except ChatqError as exc:  # as `python -m worker` does
+        print(f"chatq: {exc}", file=sys.stderr)
+        sys.exit(exc.exit_code)

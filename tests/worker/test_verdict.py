@@ -79,7 +79,9 @@ def test_wrong_request_fails_at_once_everywhere() -> None:
     assert verdict(RequestRefused("400", status=400), History(attempts=1, others=3)) == End("failed")
 
 
-@pytest.mark.parametrize("error", [RateLimited("429", retry_after_s=4.0), QuotaExhausted("q", retry_after_s=4.0)])
+@pytest.mark.parametrize(
+    "error", [RateLimited("429", retry_after_s=4.0), QuotaExhausted("q", retry_after_s=4.0)]
+)
 def test_limit_is_waited_out(error: ChatqError) -> None:
     """Whether that is too long, and whether to go on elsewhere, the store decides."""
     assert verdict(error, History(attempts=3, max_attempts=3)) == GiveBack("rate_limited", 4.0)

@@ -30,7 +30,7 @@ do
     if not st.breaker then return nil end
     if st.breaker == 'open' then
       if (st.open_until or 0) > NOW then return st.open_until end
-      st.breaker, st.stage_at, st.good, st.bad = 'half', math.floor(NOW), 0, 0 -- sent_at has whole ms: its own probes count
+      st.breaker, st.probing, st.stage_at, st.good, st.bad = 'half', 1, math.floor(NOW), 0, 0 -- sent_at has whole ms: its own probes count
       s.dirty = true
     end
     if st.breaker == 'half' then return nil, st.opened_why == 'failures' and get_policy().probes or 1 end

@@ -2,6 +2,7 @@
 local CUT, QUIET_MS, GROW = 0.8, 15000, 0.05 -- ×0.8 once an episode, 15 s without growth, then +5 % a round (reliability §5)
 local LEAST_FACTOR, RECOVER_PER_MS = 0.05, 0.05 / 10000 -- a rate that was cut grows back by 5 points in 10 s
 local LEAST_WAIT_MS = 100
+local OUTPUT_STEP = 0.05 -- share of a new answer's size in the running mean
 
 -- n good answers of calls sent after the last cut: the way up. `busy` = slots used before they were freed.
 local function grow(s, n, busy)

@@ -14,7 +14,6 @@ local LONGEST_DEBT_MS = 180000 -- more is a clock that jumped back
 local FIRST_CONCURRENCY, MOST_CONCURRENCY = 20, 100000 -- Inspect AI starts at 20
 local SERVED_MS = 2000
 local OUTPUT_GUESS = 256 -- tokens, before a model's first answer
-local OUTPUT_GUESS, OUTPUT_STEP = 256, 0.05 -- tokens; share of a new size in the running mean
 
 local function decoded(json)
   local ok, value = pcall(cjson.decode, json)
@@ -197,7 +196,11 @@ local function concurrency_of(s)
 end
 
 -- Probes of a breaker are counted apart: calls of before, which may hang, do not stand in their way.
-local function probes_of(s) return scope('probe:' .. s.name) end
+local function probes_of(s)
+  local name = 'probe:' .. s.name
+  scopes[name] = scopes[name] or {name = name, limits = {}, state = {}, granted = {}, freed = 0, slice = 500}
+  return scopes[name]
+end
 
 -- When a call may go ---------------------------------------------------------------------------------------------
 
@@ -270,7 +273,7 @@ local function free_slots(job, member)
   end
   for _, s in ipairs(d.limited) do leave(s) end
   for _, s in ipairs(d.healthy) do
-    if s.state.breaker then leave(probes_of(s)) end
+    if s.state.probing then leave(probes_of(s)) end
   end
 end
 
@@ -284,6 +287,13 @@ local function commit_slots()
       end
       s.used, s.freed, s.leaving = s.used - n, n, nil
     end
+  end
+  local closed = {} -- breakers that have closed, perhaps before their last probe came back
+  for _, s in pairs(scopes) do
+    if s.state.probing and not s.state.breaker then closed[#closed + 1] = s end
+  end
+  for _, s in ipairs(closed) do
+    if used(probes_of(s)) == 0 then s.state.probing, s.dirty = nil, true end
   end
 end
 
