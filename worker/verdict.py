@@ -6,8 +6,8 @@ Rules (provider-wire §17 general rules; reliability §7):
 - what this candidate can never do goes on with the next one, and fails if there is none;
 - everything else ends the job at once.
 
-Only the store knows which candidates are open and when a limit lets go, so where a job really goes is decided in the
-script that gives it back (`lua/release_jobs.lua`).
+Only the store knows which candidates are open and when a limit lets go, so where a job really goes is decided in
+the script that gives it back (`lua/release_jobs.lua`).
 """
 
 from __future__ import annotations
