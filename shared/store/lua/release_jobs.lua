@@ -33,7 +33,7 @@ local function go_on(job, stays_until)
   return index ~= nil
 end
 
-local function fail(job, kind, err, event)
+local function fail(job, kind, err)
   finish(job, kind, 'cq_error', err)
   add_bare_outcome(ARGV[1], job.id, job.origin, kind, decoded(err).code)
   return 'failed'

@@ -47,7 +47,8 @@ local function is_full(queue, pushed, bytes)
   local f = fullness[queue]
   if not f then
     local running = redis.call('ZCARD', 'rq:wip:' .. queue)
-    f = {jobs = math.max(0, tonumber(redis.call('HGET', 'chatq:unfinished', queue) or 0) - running), bytes = tonumber(redis.call('HGET', 'chatq:payload', queue) or 0),
+    f = {jobs = math.max(0, tonumber(redis.call('HGET', 'chatq:unfinished', queue) or 0) - running),
+      bytes = tonumber(redis.call('HGET', 'chatq:payload', queue) or 0),
       age_ms = bound.age_ms > 0 and oldest_age_ms(queue) or 0}
     fullness[queue] = f
   end

@@ -109,8 +109,8 @@ local function look_at(id, queue, with_payload)
   return type(job) == 'table' and job
 end
 
--- Tries one job. Returns 'granted', its cost and the tokens it will probably draw; or 'saturated' (its provider's limits: leave it where it is) or 'held'
--- (its own model's or client's), nil, and {scope, until_at, why}. What breaks (a key of another type) costs this job only.
+-- Tries one job. Returns 'granted', its cost and the tokens it will probably draw; or
+-- 'saturated' (its provider's limits: leave it where it is) or 'held' (its own model's or client's), nil, and {scope, until_at, why}. What breaks (a key of another type) costs this job only.
 local function try_unguarded(job, provider)
   local d = scopes_of(job)
   local account, model = d.account, d.model

@@ -42,13 +42,13 @@ do
     local json = redis.call('HGET', LIMITS, name)
     if not json then return {} end
     local config, limits = decoded(json), {}
-    for _, name in ipairs({'file', 'set'}) do
-      local layer = type(config[name]) == 'table' and config[name] or {}
+    for _, source in ipairs({'file', 'set'}) do
+      local layer = type(config[source]) == 'table' and config[source] or {}
       for _, field in ipairs(LIMIT_NAMES) do limits[field] = tonumber(layer[field]) or limits[field] end
       limits.charge = layer.charge or limits.charge
     end
     for _, field in ipairs(LIMIT_NAMES) do
-      if limits[field] and limits[field] <= 0 then 
+      if limits[field] and limits[field] <= 0 then
         limits.is_free = limits.is_free or limits[field] == 0 -- it is known that there is no limit
         limits[field] = nil
       end
