@@ -81,6 +81,42 @@ class Grant(NamedTuple):
         return f"{self.job_id}:{self.token}"
 
 
+def _grant(
+    now_s: float,
+    job_id: bytes,
+    token: bytes,
+    queue: bytes,
+    data: bytes,
+    info: bytes,
+    max_attempts: int,
+    deadline_ms: int,
+    enqueued_at: bytes,
+    reserved: int,
+    past: bytes,
+) -> Grant:
+    """A grant as `lua/claim_jobs.lua` writes it."""
+    attempts, waits, abandoned, hops = 1, 0, 0, FIRST_HOP
+    if past:
+        counted, waited, lost, way = past.decode(errors="replace").split(" ", 3)
+        attempts, waits, abandoned, hops = int(counted), int(waited), int(lost), parse_hops(way)
+    return Grant(
+        job_id=job_id.decode(),
+        token=token.decode(),
+        queue=queue.decode(),
+        data=data,
+        info=info,
+        attempts=attempts,
+        max_attempts=max_attempts,
+        deadline_at=deadline_ms / 1000 if deadline_ms else None,
+        enqueued_at=rq_layout.parse_date(enqueued_at),
+        claimed_at=now_s,
+        rate_limit_waits=waits,
+        reserved=reserved,
+        abandoned=abandoned,
+        hops=hops,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """What a claim brought.
@@ -201,28 +237,7 @@ class GrantStore:
             "claim_jobs", [*self._claim_head, nonce, want, *self._claim_tail, *providers]
         )
         now_s = reply[0] / 1e6
-        grants = [
-            Grant(
-                job_id=job_id.decode(),
-                token=token.decode(),
-                queue=queue.decode(),
-                data=data,
-                info=info,
-                attempts=attempts,
-                max_attempts=max_attempts,
-                deadline_at=deadline_ms / 1000 if deadline_ms else None,
-                enqueued_at=rq_layout.parse_date(enqueued),
-                claimed_at=now_s,
-                rate_limit_waits=waits,
-                reserved=reserved,
-                abandoned=abandoned,
-                hops=parse_hops(hops.decode(errors="replace")) if hops else FIRST_HOP,
-            )
-            for (
-                job_id, token, queue, data, info, attempts, max_attempts, deadline_ms, enqueued, waits,
-                hops, reserved, abandoned,
-            ) in zip(*(iter(reply[3:]),) * 13, strict=True)
-        ]  # fmt: skip
+        grants = [_grant(now_s, *job) for job in zip(*(iter(reply[3:]),) * 10, strict=True)]
         return Claimed(
             grants,
             has_more=reply[1] > 0,

@@ -10,8 +10,8 @@
 --      8 error JSON of a job whose deadline passed  9 number of lanes  then a name and a weight a lane (most urgent first)
 --      then a name, this worker's in-flight count and its jobs in quarantine (4 = take none) a provider
 -- Returns {now in Unix µs, 1 = more could be granted now (0: no, -1: suspended), ms until it is worth looking again (-1: unknown),
---      then 13 a job: id, token, queue, data, info, attempts, max_attempts, deadline_ms (0 = none), enqueued_at, rate-limit waits so
---      far, hops, tokens reserved, abandonments}; data '' = over the size limit.
+--      then 10 a job: id, token, queue, data ('' = over the size limit), info, max_attempts, deadline_ms (0 = none), enqueued_at,
+--      tokens reserved, past}; past: '' at the first attempt, else "<attempts> <rate-limit waits> <abandonments> <hops>".
 redis.call('ZREM', LEASES, '')
 local last = redis.call('GET', grant_key)
 if last and string.sub(last, 1, #nonce + 1) == nonce .. ' ' then
@@ -58,7 +58,7 @@ local function closed_until(provider)
   local d = provider_scopes(provider.name)
   local of_provider, account = d.provider, d.account
   provider.scale = account.ms_per_token or account.ms_per_request or 1
-  provider.is_limited = concurrency_of(account) or account.ms_per_request or account.ms_per_token
+  provider.is_limited = account.slots or account.ms_per_request or account.ms_per_token
   local until_at, until_account
   until_at, provider.most = breaker_gate(of_provider)
   until_account, provider.account_most = breaker_gate(account)

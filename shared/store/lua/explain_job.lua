@@ -59,7 +59,7 @@ local function explain(id)
     return {reason = 'backoff', until_ms = due_ms, eta_ms = math.max(0, due_ms - NOW_MS)}
   end
   local d = scopes_of(job)
-  local tokens = estimate(d.account, d.model, d.client, job.prompt, job.output)
+  local tokens = estimate(d, job.prompt, job.output)
   local hold = first_hold(job, d, tokens)
   local is_stopped = hold and not hold.scope
   local place, own_place = place_of(job, d)

@@ -34,8 +34,8 @@ local function leave_running(queue, member)
   if members then members[#members + 1] = member else left_wip[queue] = {member} end
 end
 
-local function settle(id, token, kind, value, attempt_event, full_value, queue, shown)
-  local key, member = job_key(id), id .. ':' .. token
+local function settle(id, token, member, kind, value, attempt_event, full_value, queue, shown)
+  local key = job_key(id)
   local held = is_held[member]
   is_held[member] = nil
   local job = read_ending(id)
@@ -53,7 +53,7 @@ local function settle(id, token, kind, value, attempt_event, full_value, queue, 
     code = 'salvaged'
     if job.status == 'started' then
       local other = id .. ':' .. (job.token or '')
-      if is_held[other] or redis.call('ZREM', LEASES, other) == 1 then free_slots(job, other) end
+      if is_held[other] or redis.call('ZREM', LEASES, other) == 1 then free_slots(scopes_of(job), other) end
       is_held[other] = nil
       redis.call('ZREM', 'rq:wip:' .. job.origin, other)
     end
@@ -76,15 +76,17 @@ local scores = redis.call('ZMSCORE', LEASES, unpack(members))
 for i, member in ipairs(members) do is_held[member] = scores[i] and true end
 redis.call('ZREM', LEASES, unpack(members))
 for i = 3, #ARGV, 9 do
-  local code = guarded(settle, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 6], ARGV[i + 7], ARGV[i + 8])
+  local id, token, kind, value, attempt_event, outcome_event, full_value, queue, shown = unpack(ARGV, i, i + 8)
+  local member = members[#codes + 2]
+  local code = guarded(settle, id, token, member, kind, value, attempt_event, full_value, queue, shown)
   codes[#codes + 1] = code
-  if code ~= 'broken' then leave_running(ARGV[i + 7], ARGV[i] .. ':' .. ARGV[i + 1]) end
+  if code ~= 'broken' then leave_running(queue, member) end
   if code == 'ok' or code == 'salvaged' then
-    add_events(max_events, ARGV[i + 4], ARGV[i + 5])
+    add_events(max_events, attempt_event, outcome_event)
     if code == 'salvaged' then count(code) end
   else
     count(code)
-    if code ~= 'same' then add_events(max_events, ARGV[i + 4], '') end
+    if code ~= 'same' then add_events(max_events, attempt_event, '') end
   end
 end
 for queue, members in pairs(left_wip) do

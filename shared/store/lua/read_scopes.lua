@@ -13,10 +13,9 @@ end
 
 local function describe(name)
   local s = scope(name)
-  s.adapts = string.sub(name, 1, 8) == 'account:'
   local st = s.state
   return cjson.encode({
-    in_flight = used(s), concurrency = concurrency_of(s),
+    in_flight = used(s), concurrency = s.slots,
     rpm = s.ms_per_request and (60000 + s.slice) / s.ms_per_request, tpm = s.ms_per_token and (60000 + s.slice) / s.ms_per_token,
     requests_used = burst_used(s, st.requests_at, s.ms_per_request), tokens_used = burst_used(s, st.tokens_at, s.ms_per_token),
     hold = hold_of(s, 1),

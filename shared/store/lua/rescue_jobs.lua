@@ -17,6 +17,8 @@ local function give_up(job, err, code)
   failed[#failed + 1] = job.id
 end
 
+local function release_slots(job, member) free_slots(scopes_of(job), member) end
+
 local function take_back(job)
   job.abandoned = job.abandoned + 1
   redis.call('HSET', job_key(job.id), 'cq_abandoned', job.abandoned)
@@ -33,7 +35,7 @@ local function rescue(id, token, member)
   local job = read_job(id)
   if job then
     redis.call('ZREM', 'rq:wip:' .. job.origin, member)
-    if not pcall(free_slots, job, member) then count('broken') end
+    if not pcall(release_slots, job, member) then count('broken') end
   else
     for i = 6, #ARGV do redis.call('ZREM', 'rq:wip:' .. ARGV[i], member) end
   end

@@ -167,11 +167,14 @@ end
 
 -- What a job asks of limits, read from cq_cost once: prompt tokens (estimated), output tokens asked for (0 = not said), bytes of
 -- payload, and whose limits it draws on: "<client>\n<model>". A job of plain RQ says nothing.
+local function parse_cost(cost)
+  local prompt, output, bytes, who = string.match(cost or '', '^(%d+) (%d+) (%d+) (.*\n.*)$')
+  if not prompt then return 0, 0, 0, '\n' end
+  return tonumber(prompt), tonumber(output), tonumber(bytes), who
+end
+
 local function read_cost(job)
-  if not job.who then
-    local prompt, output, bytes, who = string.match(job.cost or '', '^(%d+) (%d+) (%d+) ([^\n]*\n.*)$')
-    job.prompt, job.output, job.bytes, job.who = tonumber(prompt) or 0, tonumber(output) or 0, tonumber(bytes) or 0, who or '\n'
-  end
+  if not job.who then job.prompt, job.output, job.bytes, job.who = parse_cost(job.cost) end
   return job
 end
 

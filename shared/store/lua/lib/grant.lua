@@ -14,20 +14,25 @@ do
   local n = #reply
 
   function add_to_reply(job, token, attempts, reserved)
-    local data = job.data or ''
+    local data, past = job.data or '', ''
+    if attempts ~= 1 or job.epoch then
+      past = string.format('%d %d %d %s', attempts, tonumber(job.limited) or 0, job.abandoned, job.hops or '')
+    end
     reply[n + 1], reply[n + 2], reply[n + 3] = job.id, token, job.origin
     reply[n + 4] = #data <= max_data and data or ''
-    reply[n + 5], reply[n + 6], reply[n + 7] = job.info or '', attempts, tonumber(job.max) or 0
-    reply[n + 8], reply[n + 9], reply[n + 10] = job.deadline or 0, job.enqueued_at or '', tonumber(job.limited) or 0
-    reply[n + 11], reply[n + 12], reply[n + 13] = job.hops or '', reserved, job.abandoned
-    n = n + 13
+    reply[n + 5], reply[n + 6], reply[n + 7] = job.info or '', tonumber(job.max) or 0, job.deadline or 0
+    reply[n + 8], reply[n + 9], reply[n + 10] = job.enqueued_at or '', reserved, past
+    n = n + 10
   end
 
   function read_waiting(id, with_payload)
     local f = redis.call('HMGET', job_key(id), unpack(WAITING_FIELDS, 1, with_payload and 10 or 7))
     if not f[1] then return nil end
-    local job = {id = id, status = f[1], origin = f[2] or '', cost = f[3], deadline = f[4] and tonumber(f[4]), epoch = f[5],
-      route = f[6], max = f[7], data = f[8], info = f[9], enqueued_at = f[10], attempts = 0, abandoned = 0}
+    local prompt, output, bytes, who = parse_cost(f[3])
+    -- Not more than 16 names: from the 17th on the table is built twice.
+    local job = {id = id, status = f[1], origin = f[2] or '', prompt = prompt, output = output, bytes = bytes, who = who,
+      deadline = f[4] and tonumber(f[4]), epoch = f[5], route = f[6], max = f[7], data = f[8], info = f[9], enqueued_at = f[10],
+      attempts = 0, abandoned = 0}
     if f[5] then
       f = redis.call('HMGET', job_key(id), unpack(PAST_FIELDS))
       job.attempts, job.hops, job.state = tonumber(f[1]) or 0, f[2], f[3]
@@ -42,6 +47,12 @@ local function look_again(at)
   if reply[3] < 0 or ms < reply[3] then reply[3] = ms end
 end
 
+-- Redis writes a number with 17 digits, which costs as much as a small command: what is the same for many is text from the start.
+local lease_end = string.format('%.0f', NOW_MS + lease_ms)
+local first_token = '1-' .. nonce
+
+local as_text = {} -- of tokens reserved
+
 local grants, leases, wip = {}, {}, {}
 local function grant(job, d, reserved)
   local key = job_key(job.id)
@@ -50,20 +61,28 @@ local function grant(job, d, reserved)
     job.attempts, job.limited, job.abandoned = 0, 0, 0
     add_payload(job.origin, job.bytes, 1)
   end
-  redis.call('PERSIST', key) -- RQ's ttl is for the time in the queue; a requeued job still has that of its end
-  local epoch, attempts = (tonumber(job.epoch) or 0) + 1, job.attempts + 1
-  local token = epoch .. '-' .. nonce
+  local epoch, attempts, token = '1', 1, first_token
+  if job.epoch or job.bytes == 0 then -- it has a past, or comes from plain RQ: only then it may have a TTL
+    redis.call('PERSIST', key) -- RQ's ttl is for the time in the queue; a requeued job still has that of its end
+    epoch, attempts = tostring((tonumber(job.epoch) or 0) + 1), job.attempts + 1
+    token = epoch .. '-' .. nonce
+  end
   local member = job.id .. ':' .. token
   redis.call('HSET', key, 'status', 'started', 'started_at', NOW_ISO, 'last_heartbeat', NOW_ISO, 'worker_name', worker,
     'cq_epoch', epoch, 'cq_token', token, 'cq_attempts', attempts)
-  leases[#leases + 1], leases[#leases + 2] = NOW_MS + lease_ms, member
+  leases[#leases + 1], leases[#leases + 2] = lease_end, member
   local entries = wip[job.origin]
   if not entries then
     entries = {}
     wip[job.origin] = entries
   end
   entries[#entries + 1], entries[#entries + 2] = '+inf', member
-  grants[#grants + 1] = job.id .. ':' .. reserved
+  local text = as_text[reserved]
+  if not text then
+    text = ':' .. reserved
+    as_text[reserved] = text
+  end
+  grants[#grants + 1] = job.id .. text
   reserve(d.account, member, reserved)
   reserve(d.model, member, reserved)
   if d.has_client_limits then reserve(d.client, member, reserved) end
@@ -90,6 +109,7 @@ local function waiting_job(id, queue, with_payload)
     if TERMINAL[job.status] and redis.call('TTL', job_key(id)) == -1 then -- RQ's own cancel sets none
       add_payload(job.origin, -read_cost(job).bytes, -1)
       redis.call('ZREM', DEADLINES, id)
+      redis.call('HSETNX', job_key(id), 'cq_epoch', 0) -- it has a past now, should RQ requeue it
       redis.call('EXPIRE', job_key(id), ttl_of(redis.call('HGET', job_key(id), 'failure_ttl')))
     end
     return 'dropped'
@@ -109,12 +129,12 @@ local function look_at(id, queue, with_payload)
   return type(job) == 'table' and job
 end
 
--- Tries one job. Returns 'granted', its cost and the tokens it will probably draw; or
--- 'saturated' (its provider's limits: leave it where it is) or 'held' (its own model's or client's), nil, and {scope, until_at, why}. What breaks (a key of another type) costs this job only.
+-- Tries one job. Returns 'granted' and the tokens booked; or 'saturated' (its provider's limits: leave it where it is) or 'held' (its
+-- own model's or client's), nil, and {scope, until_at, why}. What breaks (a key of another type) costs this job only.
 local function try_unguarded(job, provider)
   local d = scopes_of(job)
   local account, model = d.account, d.model
-  local tokens = estimate(account, model, d.client, job.prompt, job.output)
+  local tokens = estimate(d, job.prompt, job.output)
   local until_at, why, where, most
   if provider.most then
     until_at, why, where = held_back(d.provider, 0, provider.most)
@@ -137,8 +157,7 @@ local function try_unguarded(job, provider)
     if provider.account_most then take_slot(probes_of(account), member) end
     if most then take_slot(probes_of(model), member) end
   end
-  local cost = math.max(account.ms_per_request or 0, account.ms_per_token and tokens * account.ms_per_token or 0)
-  return 'granted', cost > 0 and cost or 1, expected(model, job.prompt, job.output)
+  return 'granted', tokens
 end
 
 local function try(job, provider)

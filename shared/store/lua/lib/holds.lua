@@ -13,7 +13,7 @@ local function hold_of(s, tokens)
   local why
   until_at, why = held_back(s, tokens)
   if not until_at then return nil end
-  if why == 'concurrency' then return hold(why, nil, why, concurrency_of(s)) end
+  if why == 'concurrency' then return hold(why, nil, why, s.slots) end
   if why == 'cooldown' then return hold(why, until_at) end
   if s.ms_per_request and wait_ms(s.state.requests_at, s.ms_per_request, s.slice) > 0 then
     return hold('rate_limited', until_at, 'rpm', (60000 + s.slice) / s.ms_per_request)

@@ -131,16 +131,23 @@ do
     return at
   end
 
-  -- Serves one job of a lane. Returns what became of it: granted (cost), saturated, empty, or passed (dropped, held, moved).
+  -- What a grant costs its lane, in ms of allowance or, without limits, in jobs.
+  local function cost_of(provider, tokens)
+    local account = provider_scopes(provider.name).account
+    local cost = math.max(account.ms_per_request or 0, tokens * (account.ms_per_token or 0))
+    return cost > 0 and cost or 1
+  end
+
+  -- Serves one job of a lane. Returns what became of it: granted (tokens), saturated, empty, or passed (dropped, held, moved).
   local function serve(lane, provider)
     local id, lot = next_entry(lane, provider)
     if not id then return lot and 'passed' or 'empty' end
     local job = look_at(id, lane.queue, true)
     if not job then return 'passed' end
-    local result, detail, hold = try(job, provider)
+    local result, tokens, hold = try(job, provider)
     if result == 'granted' then
-      if lot then serve_lot(lane.queue, lot.client, lot.label, hold) end
-      return 'granted', detail
+      if lot then serve_lot(lane.queue, lot.client, lot.label, expected(scopes_of(job).model, job.prompt, job.output)) end
+      return 'granted', tokens
     end
     if result == 'saturated' then
       put_entry_back(lane, id, lot)
@@ -178,12 +185,12 @@ do
       end
       local lane = active[at]
       lane.want = provider.granted
-      local result, cost = serve(lane, provider)
+      local result, tokens = serve(lane, provider)
       if result == 'granted' then
         provider.granted = provider.granted - 1
         if shares then
           present = lane.pass
-          lane.pass = present + cost / lane.weight
+          lane.pass = present + cost_of(provider, tokens) / lane.weight
         end
       elseif result == 'empty' then
         table.remove(active, at)

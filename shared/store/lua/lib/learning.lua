@@ -35,7 +35,7 @@ end
 
 local function cut_concurrency(s)
   local st = s.state
-  local limit = st.adaptive or concurrency_of(s) or math.huge
+  local limit = st.adaptive or s.slots or math.huge
   local running = used(s) > 0 and used(s) or redis.call('ZCARD', LEASES) -- not counted so far: no more than all
   st.adaptive, st.gentle = math.max(1, CUT * math.min(limit, math.max(1, running))), 1
 end

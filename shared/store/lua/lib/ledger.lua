@@ -79,7 +79,28 @@ local function least(a, b)
   return a or b
 end
 
--- What a request and a token cost now, in ms of allowance; nil without a limit.
+local function has_limits(s)
+  return s.limits.rpm or s.limits.tpm or s.limits.concurrency or s.limits.is_free
+end
+
+-- Calls at the same time; nil = any number. An account of which nothing is known finds out by itself.
+local function concurrency_of(s)
+  local most = least(s.limits.concurrency, s.state.stated_concurrency)
+  if s.state.adaptive then
+    most = least(most, math.max(1, math.floor(s.state.adaptive)))
+  elseif s.adapts and not has_limits(s) then
+    most = least(most, FIRST_CONCURRENCY)
+  end
+  return most
+end
+
+local function paid_off(at)
+  if not at or at < NOW or at > NOW + LONGEST_DEBT_MS then return NOW end
+  return at
+end
+
+-- What a request and a token cost now, in ms of allowance, and how many slots there are; nil without a limit. Where there is one,
+-- its `…_at` is set, and not in the past.
 local function price(s)
   local l, st = s.limits, s.state
   s.slice = l.slice_ms or 500
@@ -87,13 +108,17 @@ local function price(s)
   local factor = st.factor or 1
   s.ms_per_request = rpm and (60000 + s.slice) / (rpm * factor)
   s.ms_per_token = tpm and (60000 + s.slice) / (tpm * factor)
+  s.slots = concurrency_of(s)
+  if rpm then st.requests_at = paid_off(st.requests_at) end
+  if tpm then st.tokens_at = paid_off(st.tokens_at) end
 end
 
 local scopes = {}
 local function scope(name)
   local s = scopes[name]
   if not s then
-    s = {name = name, limits = limits_of(name), state = state_of(name), granted = {}, freed = 0}
+    local adapts = string.sub(name, 1, 8) == 'account:'
+    s = {name = name, adapts = adapts, limits = limits_of(name), state = state_of(name), granted = {}, freed = 0}
     price(s)
     scopes[name] = s
   end
@@ -101,14 +126,13 @@ local function scope(name)
 end
 
 -- What a provider's calls draw on: {provider, account} scopes; and with whose ("<client>\n<model>") also the model's and the
--- client's. One table a provider and whose, with room for what is gathered about its calls (results.lua).
+-- client's. One table a provider and whose, with room for the grants that end (leaving) and for what their calls showed (results.lua).
 local drawn_on = {}
 local function provider_scopes(provider)
   local d = drawn_on[provider]
   if not d then
     local account = redis.call('HGET', 'chatq:accounts', provider) or provider
     d = {provider = scope('provider:' .. provider), account = scope('account:' .. account), name = account, by_who = {}}
-    d.account.adapts = true
     drawn_on[provider] = d
   end
   return d
@@ -120,7 +144,7 @@ local function call_scopes(provider, who)
   if not d then
     local client, model = string.match(who, '^([^\n]*)\n(.*)$')
     d = {provider = of_provider.provider, account = of_provider.account, model = scope('model:' .. of_provider.name .. '/' .. model),
-      client = scope('client:' .. client), client_name = client, model_name = model}
+      client = scope('client:' .. client), client_name = client, model_name = model, leaving = {}}
     d.has_client_limits = next(d.client.limits) ~= nil
     d.limited, d.healthy = {d.account, d.model, d.client}, {d.provider, d.account, d.model}
     of_provider.by_who[who] = d
@@ -132,24 +156,29 @@ end
 local function scopes_of(job) return call_scopes(provider_of(job.origin), read_cost(job).who) end
 
 -- Tokens to reserve for a call, by the account's rule for what a provider counts on arrival.
-local function estimate(account, model, client, prompt, output)
-  local st = model.state
-  prompt = prompt * (st.prompt_ratio or 1)
-  local usual = st.output_mean and st.output_mean + (st.output_dev or 0) or OUTPUT_GUESS
-  local charge = account.limits.charge
-  local tokens
-  if charge == 'max(prompt,max)' then
-    tokens = math.max(prompt, output > 0 and output or usual)
-  elseif charge == 'prompt_then_output' then
-    tokens = prompt + (output > 0 and math.min(output, usual) or usual)
-  else
-    tokens = prompt + (output > 0 and output or usual)
+local estimate
+do
+  -- What is the same for all calls of a provider and whose.
+  local function prepare(d)
+    local account, model, client, st = d.account, d.model, d.client, d.model.state
+    -- More than a minute's allowance is never booked at once: what is over is settled as debt.
+    local ms = math.max(account.ms_per_token or 0, model.ms_per_token or 0, client.ms_per_token or 0)
+    local most_ms = 60000 + math.max(account.slice, model.slice, client.slice) -- then two of them are a whole minute apart
+    d.most_tokens = ms > 0 and most_ms / ms or math.huge
+    d.prompt_ratio, d.charge = st.prompt_ratio or 1, account.limits.charge
+    d.usual = st.output_mean and st.output_mean + (st.output_dev or 0) or OUTPUT_GUESS
   end
-  -- More than a minute's allowance is never booked at once: what is over is settled as debt.
-  local ms = math.max(account.ms_per_token or 0, model.ms_per_token or 0, client.ms_per_token or 0)
-  local most_ms = 60000 + math.max(account.slice, model.slice, client.slice) -- then two of them are a whole minute apart
-  if tokens * ms > most_ms then tokens = most_ms / ms end
-  return tokens < 1 and 1 or math.ceil(tokens)
+
+  function estimate(d, prompt, output)
+    if not d.usual then prepare(d) end
+    local usual = d.usual
+    prompt = prompt * d.prompt_ratio
+    if output == 0 or d.charge == 'prompt_then_output' and output > usual then output = usual end
+    local tokens = prompt + output
+    if d.charge == 'max(prompt,max)' then tokens = prompt > output and prompt or output end
+    if tokens > d.most_tokens then tokens = d.most_tokens end
+    return tokens < 1 and 1 or math.ceil(tokens)
+  end
 end
 
 -- What a call will probably draw: by that clients share, for a cap on the output says little of its length.
@@ -180,21 +209,6 @@ local function used(s)
   return s.used
 end
 
-local function has_limits(s)
-  return s.limits.rpm or s.limits.tpm or s.limits.concurrency or s.limits.is_free
-end
-
--- Calls at the same time; nil = any number. An account of which nothing is known finds out by itself.
-local function concurrency_of(s)
-  local most = least(s.limits.concurrency, s.state.stated_concurrency)
-  if s.state.adaptive then
-    most = least(most, math.max(1, math.floor(s.state.adaptive)))
-  elseif s.adapts and not has_limits(s) then
-    most = least(most, FIRST_CONCURRENCY)
-  end
-  return most
-end
-
 -- Probes of a breaker are counted apart: calls of before, which may hang, do not stand in their way.
 local function probes_of(s)
   local name = 'probe:' .. s.name
@@ -205,9 +219,9 @@ end
 -- When a call may go ---------------------------------------------------------------------------------------------
 
 local function wait_ms(paid_off_at, cost_ms, slice)
-  local ahead = math.max(0, (paid_off_at or 0) - NOW)
-  if ahead > LONGEST_DEBT_MS then ahead = 0 end
-  return math.min(cost_ms, slice / 2) - (slice - ahead)
+  local least_ms = slice / 2
+  if cost_ms < least_ms then least_ms = cost_ms end
+  return least_ms - (slice - (paid_off_at - NOW))
 end
 
 -- Why this scope holds back a call of so many tokens: until when, the reason, and the scope whose slot must free where that is
@@ -217,21 +231,17 @@ local function held_back(s, tokens, most)
   if most and used(probes_of(s)) >= most then return NOW + 1000, 'concurrency', probes_of(s) end
   if s.is_calm then return nil end
   local st = s.state
-  if (st.closed_until or 0) > NOW then return st.closed_until, 'cooldown' end
-  local slots = concurrency_of(s)
-  if slots and used(s) >= slots then return NOW + 1000, 'concurrency', s end
+  if st.closed_until and st.closed_until > NOW then return st.closed_until, 'cooldown' end
+  if s.slots and used(s) >= s.slots then return NOW + 1000, 'concurrency', s end
   local wait = -1
   if s.ms_per_request then wait = wait_ms(st.requests_at, s.ms_per_request, s.slice) end
-  if s.ms_per_token then wait = math.max(wait, wait_ms(st.tokens_at, tokens * s.ms_per_token, s.slice)) end
+  if s.ms_per_token then
+    local wait_for_tokens = wait_ms(st.tokens_at, tokens * s.ms_per_token, s.slice)
+    if wait_for_tokens > wait then wait = wait_for_tokens end
+  end
   if wait > 0 then return NOW + wait, 'rate' end
-  s.is_calm = not (slots or s.ms_per_request or s.ms_per_token)
+  s.is_calm = not (s.slots or s.ms_per_request or s.ms_per_token)
   return nil
-end
-
-local function paid_off(at)
-  at = at or 0
-  if at < NOW or at > NOW + LONGEST_DEBT_MS then return NOW end
-  return at
 end
 
 -- Books a granted call: a slot, a request, its tokens.
@@ -242,42 +252,44 @@ end
 
 local function reserve(s, member, tokens)
   if s.is_calm then return end
-  if concurrency_of(s) then take_slot(s, member) end
+  if s.slots then take_slot(s, member) end
   local st = s.state
-  if s.ms_per_request then
-    st.requests_at = math.min(paid_off(st.requests_at) + s.ms_per_request, NOW + LONGEST_DEBT_MS)
-    s.dirty = true
-  end
-  if s.ms_per_token then
-    st.tokens_at = math.min(paid_off(st.tokens_at) + tokens * s.ms_per_token, NOW + LONGEST_DEBT_MS)
-    s.dirty = true
-  end
+  if s.ms_per_request then st.requests_at, s.dirty = st.requests_at + s.ms_per_request, true end
+  if s.ms_per_token then st.tokens_at, s.dirty = st.tokens_at + tokens * s.ms_per_token, true end
 end
 
 -- Corrects reservations by what was really drawn, in tokens more (or less); what is over becomes debt.
 local function settle_tokens(s, more)
   if s.ms_per_token and more ~= 0 then
-    local at = paid_off(s.state.tokens_at) + more * s.ms_per_token
+    local at = s.state.tokens_at + more * s.ms_per_token
     s.state.tokens_at = math.max(NOW, math.min(at, NOW + LONGEST_DEBT_MS)) -- beyond that it would pass for a clock that jumped
     s.dirty = true
   end
 end
 
--- Frees the slots of grants whose leases the caller removed; gathered, and done by commit_slots().
-local function free_slots(job, member)
-  local d = scopes_of(job)
-  local function leave(s)
-    if used(s) == 0 then return end
-    s.leaving = s.leaving or {}
-    s.leaving[#s.leaving + 1] = member
-  end
-  for _, s in ipairs(d.limited) do leave(s) end
-  for _, s in ipairs(d.healthy) do
-    if s.state.probing then leave(probes_of(s)) end
-  end
+-- Frees the slots of a grant whose lease the caller removed; gathered, and done by commit_slots().
+local function free_slots(d, member) d.leaving[#d.leaving + 1] = member end
+
+local function leave(s, members)
+  if used(s) == 0 then return end
+  local leaving = s.leaving or {}
+  local n = #leaving
+  for i = 1, #members do leaving[n + i] = members[i] end
+  s.leaving = leaving
 end
 
 local function commit_slots()
+  for _, of_provider in pairs(drawn_on) do
+    for _, d in pairs(of_provider.by_who) do
+      if #d.leaving > 0 then
+        for _, s in ipairs(d.limited) do leave(s, d.leaving) end
+        for _, s in ipairs(d.healthy) do
+          if s.state.probing then leave(probes_of(s), d.leaving) end
+        end
+        d.leaving = {}
+      end
+    end
+  end
   for _, s in pairs(scopes) do
     if s.leaving then
       local n = 0

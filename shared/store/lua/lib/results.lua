@@ -28,50 +28,67 @@ local function blame(b, blamed, account, model, sent_at)
   end
 end
 
--- Books what the call of a grant showed; its lease is just removed. Returns when the blamed scope opens again, or nil.
-local function settle_call(job, queue, shown)
-  if shown == '' then return nil end
-  local reserved, prompt, output, sent_at, verdict, ended, cost, rest =
-    string.match(shown, '^(%S+) (%S+) (%S+) (%S+) (%a+) (%S+) (%S+) ?(.*)$')
-  if not reserved then return nil end
-  reserved, prompt, output, sent_at = tonumber(reserved), tonumber(prompt), tonumber(output), tonumber(sent_at) - EPOCH
-  local d = call_scopes(provider_of(queue), read_cost(job).who)
-  -- What was drawn, in the account's way of counting and in the clients': known, nothing (turned away at the door), or, for a call
-  -- that was dropped, what is probable; else all that was booked.
-  local likely = expected(d.model, job.prompt, job.output)
-  local more, share = 0, 0
-  if output >= 0 then
-    more, share = drawn(d.account, math.max(prompt, 0), output) - reserved, math.max(prompt, 0) + output - likely
-  elseif verdict == 'limited' or verdict == 'refused' then
-    more, share = -reserved, -likely
+-- What the calls of one provider and whose showed, summed up.
+local function seen_by(d)
+  if not d.seen then
+    d.seen = {more = 0, shares = {}, ended = {}, micro_usd = 0, cost_unknown = 0, good = 0, sent_at = 0,
+      answers = 0, output = 0, squares = 0, prompt = 0, estimated = 0}
+  end
+  return d.seen
+end
+
+-- What was drawn, in the account's way of counting and in the clients': known, nothing (turned away at the door), or, for a call that
+-- was dropped, what is probable; else all that was booked. Tokens more (or less) than that.
+local function add_drawn(d, seen, job, queue, sent_at, verdict, reserved, prompt, output)
+  local is_known, is_nothing = output >= 0, verdict == 'limited' or verdict == 'refused'
+  prompt = prompt > 0 and prompt or 0
+  if is_known then
+    seen.more = seen.more + drawn(d.account, prompt, output) - reserved
+  elseif is_nothing then
+    seen.more = seen.more - reserved
   elseif verdict == 'dropped' then
-    more = math.min(0, math.ceil(likely) - reserved)
+    seen.more = seen.more + math.min(0, math.ceil(expected(d.model, job.prompt, job.output)) - reserved)
   end
-  d.more = (d.more or 0) + more
-  local since = share ~= 0 and sorted_since(queue)
-  if since and sent_at >= since then
-    d.shares = d.shares or {}
-    d.shares[queue] = (d.shares[queue] or 0) + share
+  local since = sorted_since(queue)
+  if since and sent_at >= since and (is_known or is_nothing) then
+    local share = (is_known and prompt + output or 0) - expected(d.model, job.prompt, job.output)
+    seen.shares[queue] = (seen.shares[queue] or 0) + share
   end
-  if ended ~= '-' then
-    d.ended = d.ended or {}
-    d.ended[ended] = (d.ended[ended] or 0) + 1
-    if tonumber(cost) then d.micro_usd = (d.micro_usd or 0) + cost end
-    if cost == '?' then d.cost_unknown = (d.cost_unknown or 0) + 1 end
-  end
-  if verdict == 'good' then
-    d.good, d.sent_at = (d.good or 0) + 1, math.max(d.sent_at or 0, sent_at)
+end
+
+local function add_good(d, seen, job, sent_at, prompt, output)
+  seen.good = seen.good + 1
+  if sent_at > seen.sent_at then seen.sent_at = sent_at end
+  if d.provider.state.breaker or d.account.state.breaker or d.model.state.breaker then
     for _, s in ipairs(d.healthy) do
       if is_before_stage(s, sent_at) then s.old_results = (s.old_results or 0) + 1 end
     end
-    if output >= 0 then
-      d.answers, d.output, d.squares = (d.answers or 0) + 1, (d.output or 0) + output, (d.squares or 0) + output * output
-      if prompt >= 0 then d.prompt, d.estimated = (d.prompt or 0) + prompt, (d.estimated or 0) + job.prompt end
+  end
+  if output < 0 then return end
+  seen.answers, seen.output, seen.squares = seen.answers + 1, seen.output + output, seen.squares + output * output
+  if prompt >= 0 then seen.prompt, seen.estimated = seen.prompt + prompt, seen.estimated + job.prompt end
+end
+
+-- Books what the call of a grant showed; its lease is just removed. Returns when the blamed scope opens again, or nil.
+local function settle_call(d, job, queue, shown)
+  local reserved, prompt, output, sent_at, verdict, ended, cost, rest =
+    string.match(shown, '^(%S+) (%S+) (%S+) (%S+) (%a+) (%S+) (%S+) ?(.*)$')
+  if not reserved then return nil end
+  prompt, output, sent_at = tonumber(prompt), tonumber(output), tonumber(sent_at) - EPOCH
+  local seen = seen_by(d)
+  add_drawn(d, seen, job, queue, sent_at, verdict, reserved, prompt, output)
+  if ended ~= '-' then
+    seen.ended[ended] = (seen.ended[ended] or 0) + 1
+    if cost == '?' then
+      seen.cost_unknown = seen.cost_unknown + 1
+    elseif cost ~= '-' then
+      seen.micro_usd = seen.micro_usd + cost
     end
   end
+  if verdict == 'good' then add_good(d, seen, job, sent_at, prompt, output) end
   if rest == '' then return nil end
   local observed, json = string.match(rest, '^([^\n]*)\n?(.*)$')
-  if observed ~= '' then d.observed = observed end -- the latest of this script will do
+  if observed ~= '' then seen.observed = observed end -- the latest of this script will do
   if json == '' then return nil end
   local b = decoded(json)
   local blamed = b.scope == 'provider' and d.provider or b.scope == 'account' and d.account or d.model
@@ -84,16 +101,25 @@ local function settle_call(job, queue, shown)
   return blame(b, blamed, d.account, d.model, sent_at)
 end
 
--- Books a grant that ended: what its call showed, and its slots. Whatever breaks there, the job's outcome counts.
-local function end_grant(job, member, queue, shown)
-  local ok, opens_at = pcall(settle_call, job, queue, shown)
-  if not (ok and pcall(free_slots, job, member)) then count('broken') end
-  return ok and opens_at or nil
+-- Books a grant that ended: its slots, and what its call showed. Whatever breaks there, the job's outcome counts.
+local end_grant
+do
+  local function book(job, member, queue, shown)
+    local d = call_scopes(provider_of(queue), read_cost(job).who)
+    free_slots(d, member)
+    return shown ~= '' and settle_call(d, job, queue, shown) or nil
+  end
+
+  function end_grant(job, member, queue, shown)
+    local ok, opens_at = pcall(book, job, member, queue, shown)
+    if not ok then count('broken') end
+    return ok and opens_at or nil
+  end
 end
 
 local function take_observed(d)
   local l = {}
-  for word in string.gmatch(d.observed .. ',', '([^,]*),') do l[#l + 1] = tonumber(word) or false end
+  for word in string.gmatch(d.seen.observed .. ',', '([^,]*),') do l[#l + 1] = tonumber(word) or false end
   correct(limited_scope('model', d.account, d.model), l[1] or nil, l[2] or nil, l[3] or nil, l[4] or nil)
 end
 
@@ -113,14 +139,14 @@ local function count_scope(s, good, bad, sent_at)
 end
 
 -- The counters of this minute, a provider: calls by how they ended, tokens of answers, cost in millionths of a dollar.
-local function tally_calls(provider, d)
-  for ended, n in pairs(d.ended or {}) do tally('calls ' .. provider .. ' ' .. ended, n) end
-  if d.answers then
-    tally('tokens ' .. provider .. ' input', d.prompt or 0)
-    tally('tokens ' .. provider .. ' output', d.output)
+local function tally_calls(provider, seen)
+  for ended, n in pairs(seen.ended) do tally('calls ' .. provider .. ' ' .. ended, n) end
+  if seen.answers > 0 then
+    tally('tokens ' .. provider .. ' input', seen.prompt)
+    tally('tokens ' .. provider .. ' output', seen.output)
   end
-  if d.micro_usd then tally('cost ' .. provider .. ' micro_usd', d.micro_usd) end
-  if d.cost_unknown then tally('cost ' .. provider .. ' unknown', d.cost_unknown) end
+  if seen.micro_usd > 0 then tally('cost ' .. provider .. ' micro_usd', seen.micro_usd) end
+  if seen.cost_unknown > 0 then tally('cost ' .. provider .. ' unknown', seen.cost_unknown) end
 end
 
 -- Counts what was gathered. Before commit_lots(): it needs the slots as they were.
@@ -128,14 +154,15 @@ local function commit_results()
   local good, latest = {}, {}
   for provider, of_provider in pairs(drawn_on) do
     for _, d in pairs(of_provider.by_who) do
-      tally_calls(provider, d)
-      for _, s in ipairs(d.limited) do settle_tokens(s, d.more or 0) end
-      for queue, more in pairs(d.shares or {}) do correct_share(queue, d.client_name, more) end
-      if d.answers then learn_sizes(d.model, d.answers, d.output, d.squares, d.prompt or 0, d.estimated or 0) end
-      if d.observed then take_observed(d) end
+      local seen = seen_by(d)
+      tally_calls(provider, seen)
+      for _, s in ipairs(d.limited) do settle_tokens(s, seen.more) end
+      for queue, more in pairs(seen.shares) do correct_share(queue, d.client_name, more) end
+      if seen.answers > 0 then learn_sizes(d.model, seen.answers, seen.output, seen.squares, seen.prompt, seen.estimated) end
+      if seen.observed then take_observed(d) end
       for _, s in ipairs(d.healthy) do
-        good[s] = (good[s] or 0) + (d.good or 0)
-        latest[s] = math.max(latest[s] or 0, d.sent_at or 0)
+        good[s] = (good[s] or 0) + seen.good
+        latest[s] = math.max(latest[s] or 0, seen.sent_at)
       end
     end
   end
