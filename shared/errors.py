@@ -17,6 +17,7 @@ ChatqError
 │  ├─ StoreUnavailable         no connection, no answer
 │  ├─ StoreFull                `maxmemory` reached: new work is refused
 │  └─ StoreUnsuitable          the server cannot keep jobs safely (version, eviction policy)
+├─ OutOfSockets                this machine has no socket left for a call; the worker holds fewer jobs meanwhile
 └─ UpstreamError               one call to one upstream did not give an answer; `scope` says what to blame
    ├─ UpstreamUnavailable      connection, time-out, 5xx, malformed answer: worth another attempt here
    │  └─ FieldRefused          a field that this model cannot take: again without it
@@ -184,6 +185,15 @@ class StoreUnsuitable(StoreError):
 
     code = "store_unsuitable"
     exit_code = 3
+
+
+class OutOfSockets(ChatqError):
+    """No file descriptor, local port or buffer is left here for a call: nothing was sent.
+
+    It says nothing about the upstream, and is no attempt. The message names what ran out and what to do.
+    """
+
+    code = "out_of_sockets"
 
 
 Scope = Literal["job", "model", "account", "provider"]

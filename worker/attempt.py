@@ -13,7 +13,7 @@ from typing import Literal
 import orjson
 
 from shared.chat import NO_USAGE
-from shared.errors import ChatqError, QuotaExhausted, RateLimited, UpstreamError
+from shared.errors import ChatqError, OutOfSockets, QuotaExhausted, RateLimited, UpstreamError
 from shared.job import EXPIRED
 from shared.routing import Router
 from shared.store.call_result import CallResult, Verdict
@@ -56,6 +56,8 @@ class Slot:
     is_running: bool = False
     ended_mono: float = 0.0
     stop: Stop | None = None
+    no_socket: str = ""
+    """Why there was none for its call, if so."""
 
     def drop(self, stop: Stop) -> None:
         """End the attempt early. A task cancelled before its first step would never settle: it looks itself."""
@@ -120,6 +122,9 @@ class AttemptRunner:
                 return _end(grant, None, "expired", error, shown=_not_called(grant))
             work = open_work(grant, self._router, max_bytes=self._max_bytes)
             answer = await self._call(grant, work, remaining_s)
+        except OutOfSockets as exc:
+            slot.no_socket = str(exc)
+            return self._judged(slot, work, exc, b"", _not_called(grant))
         except ChatqError as exc:
             return self._failed(slot, work, exc, self._measured(work, started, error=exc))
         except asyncio.CancelledError:
@@ -153,6 +158,12 @@ class AttemptRunner:
         grant = slot.grant
         event = attempt_event(grant, work, duration_s=duration_s, error=error) if work else b""
         shown = self._shown(grant, error) if work else _not_called(grant)
+        return self._judged(slot, work, error, event, shown)
+
+    def _judged(
+        self, slot: Slot, work: Work | None, error: ChatqError, event: bytes, shown: bytes
+    ) -> Settlement:
+        grant = slot.grant
         verdict = judge(error, self._policy, _history(slot, work), self._rng)
         if isinstance(verdict, End):
             return _end(grant, work, verdict.kind, error, event, shown)
@@ -232,7 +243,7 @@ def _give_back(
         grant,
         verdict.reason,
         max(1, round(verdict.delay_s * 1000)),
-        gives_attempt_back=is_limited,
+        gives_attempt_back=verdict.gives_attempt_back,
         error=_error_json(error, work),
         attempt_event=event,
         shown=shown,

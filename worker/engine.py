@@ -16,6 +16,7 @@ from shared.background import end_tasks
 from shared.errors import StoreError
 from shared.store.grants import QUARANTINE_FULL, Claimed, Grant, GrantStore, Load, Release
 from worker.attempt import AttemptRunner, Slot
+from worker.capacity import GROW_S, Capacity
 from worker.metrics import WorkerMetrics
 from worker.settle import Settler
 from worker.spool import Spool
@@ -62,7 +63,7 @@ class Engine:
     ) -> None:
         self._store = store
         self._attempts = attempts
-        self._concurrency = concurrency
+        self._capacity = Capacity(concurrency)
         self._claim_batch = claim_batch
         self._poll_s = poll_s
         self._on_delay = on_delay
@@ -161,9 +162,8 @@ class Engine:
     async def _claim_once(self) -> bool:
         """One claim, as soon as there is room. Returns whether to look again at once."""
         self._sleep_s = self._poll_s
-        while (free := self._concurrency - len(self._slots)) <= 0:
-            self._room.clear()
-            await self._room.wait()
+        while (free := self._capacity.slots(time.monotonic()) - len(self._slots)) <= 0:
+            await self._wait_for_room()
             if self._is_draining:
                 return False
             await asyncio.sleep(GATHER_S)
@@ -177,6 +177,13 @@ class Engine:
         if claimed.look_again_s is not None:
             self._sleep_s = min(self._poll_s, claimed.look_again_s)
         return claimed.has_more
+
+    async def _wait_for_room(self) -> None:
+        self._room.clear()
+        if self._capacity.is_whole:
+            await self._room.wait()
+        else:  # room comes with time, too
+            await _first(self._room, GROW_S)
 
     async def _claim(self, want: int) -> Claimed | None:
         """Claim, sending the same claim again until Redis answers: a lost reply must not lose its grants."""
@@ -210,8 +217,15 @@ class Engine:
         settlement = await self._attempts.run(slot)
         slot.ended_mono = time.monotonic()
         self._settler.put(settlement)
-        if isinstance(settlement, Release) and settlement.delay_ms:
-            self._on_delay(settlement.delay_ms / 1000)
+        if isinstance(settlement, Release):
+            self._given_back(slot, settlement)
+
+    def _given_back(self, slot: Slot, release: Release) -> None:
+        if slot.no_socket:
+            running = sum(other.is_running for other in self._slots.values())
+            self._capacity.cut(running, time.monotonic(), why=slot.no_socket)
+        if release.delay_ms:
+            self._on_delay(release.delay_ms / 1000)
 
     def _settled(self, grant: Grant, code: str) -> None:
         slot = self._slots.pop(grant.member)

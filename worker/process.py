@@ -35,6 +35,7 @@ from shared.store.signals import Signals
 from shared.store.workers import WorkerRecord
 from shared.version import VERSION
 from worker.attempt import AttemptRunner
+from worker.capacity import affordable
 from worker.commands import dispatch
 from worker.engine import Engine
 from worker.heartbeat import Heartbeat
@@ -84,6 +85,7 @@ class WorkerProcess:
 
     def __init__(self, plan: Plan, settings: Settings, registry: ProviderRegistry) -> None:
         self._plan = plan
+        self._slots = plan.concurrency
         self._settings = settings
         self._router = Router.from_settings(settings, registry)
         self._queues = [f"{name}.{lane}" for name in plan.providers for lane in Lane]
@@ -100,7 +102,7 @@ class WorkerProcess:
             StoreUnavailable: Redis cannot be reached at start.
             StoreUnsuitable: The server would lose jobs.
         """
-        _raise_file_limit()
+        self._slots = _slots_with_files(self._plan.concurrency)
         _calm_collector()
         store = await Store.open(self._plan.redis_url, self._settings.redis)
         for warning in store.server.warnings:
@@ -144,7 +146,7 @@ class WorkerProcess:
                 self._background.append(self._role(engine, "limit-publisher", limits.run()))
                 for name, role in self._roles(store, engine, keeper, promoter):
                     self._background.append(self._role(engine, name, role))
-                log.info("%s serves %s, %d slots", self._name, ", ".join(upstreams), self._plan.concurrency)
+                log.info("%s serves %s, %d slots", self._name, ", ".join(upstreams), self._slots)
                 await engine.run(is_finished=keeper.is_empty if self._plan.is_burst else None)
             finally:
                 await end_tasks(*self._background)
@@ -223,7 +225,7 @@ class WorkerProcess:
                 metrics=self._metrics,
             ),
             providers=upstreams,
-            concurrency=self._plan.concurrency,
+            concurrency=self._slots,
             claim_batch=worker.claim_batch,
             poll_s=worker.poll_s,
             flush_s=worker.flush_ms / 1000,
@@ -304,10 +306,17 @@ def _give_up(engine: Engine) -> None:
     asyncio.get_running_loop().call_later(LEAVE_S, engine.abandon)
 
 
-def _raise_file_limit() -> None:
-    """A call in flight is a socket: take all the file descriptors the system grants."""
+def _slots_with_files(wanted: int) -> int:
+    """A call in flight is a socket: take all the file descriptors there are, and the slots they suffice for."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    slots = affordable(wanted, files=None if hard == resource.RLIM_INFINITY else hard)
+    if slots < wanted:
+        log.warning(
+            "%d slots instead of %d: only %d files may be open; raise the limit (`ulimit -n`, `LimitNOFILE`)",
+            slots, wanted, hard,
+        )  # fmt: skip
+    return slots
 
 
 def _calm_collector() -> None:

@@ -2,6 +2,7 @@
 
 Rules (provider-wire §17 general rules; reliability §7):
 - a transient failure is tried again here, then with the next candidate, until the attempts are spent;
+- no socket for the call is no attempt: the job waits a moment, and another worker may have one;
 - a limit or a used-up quota is a wait, not a failed attempt; it has a cap of its own;
 - what this candidate can never do goes on with the next one, and fails if there is none;
 - everything else ends the job at once.
@@ -21,6 +22,7 @@ from shared.errors import (
     ChatqError,
     CredentialRejected,
     FieldRefused,
+    OutOfSockets,
     QuotaExhausted,
     RateLimited,
     UpstreamError,
@@ -31,6 +33,9 @@ from worker.backoff import backoff_s
 
 JITTER = 0.1
 """A stated wait is kept whole; up to this share is added, so that a limit is not met to the millisecond."""
+
+NO_SOCKET_S = (0.5, 1.5)
+"""Shortest and longest wait of a job whose call found no socket, in seconds."""
 
 TRIES_HERE = 2
 """Calls to one candidate before the next one is preferred (provider-wire §17: "retry, then next")."""
@@ -69,10 +74,16 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class GiveBack:
-    """Give the job back (reasons: `shared/store/grants.py`); `delay_s` = the backoff, or a limit's least wait."""
+    """Give the job back (reasons: `shared/store/grants.py`).
+
+    Attributes:
+        delay_s: The backoff, or a limit's least wait.
+        gives_attempt_back: It was no attempt.
+    """
 
     reason: Literal["backoff", "rate_limited", "next", "elsewhere"]
     delay_s: float = 0.0
+    gives_attempt_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +110,16 @@ def _is_late(verdict: GiveBack, history: History) -> bool:
 
 def _judge(error: ChatqError, policy: RetryPolicy, history: History, rng: random.Random) -> GiveBack | End:
     match error:
+        case OutOfSockets():
+            delay_s = rng.uniform(*NO_SOCKET_S)
+            if history.remaining_s is not None:  # another worker may still do it in time
+                delay_s = min(delay_s, history.remaining_s / 2)
+            return GiveBack("backoff", delay_s, gives_attempt_back=True)
         case RateLimited() | QuotaExhausted():
             if history.rate_limit_waits < policy.max_rate_limit_waits:
                 wait_s = error.retry_after_s
-                return GiveBack("rate_limited", error.wait_range_s[0] if wait_s is None else wait_s)
+                wait_s = error.wait_range_s[0] if wait_s is None else wait_s
+                return GiveBack("rate_limited", wait_s, gives_attempt_back=True)
             return _next(history)
         case CredentialRejected() | CandidateUnfit():
             return _next(history)

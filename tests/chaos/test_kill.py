@@ -149,12 +149,22 @@ async def test_blocked_event_loop_keeps_its_leases(lab: Lab) -> None:
     assert lab.total("rescued") == 0
 
 
-@pytest.mark.xfail(strict=True, reason="a call that finds no file descriptor costs its job an attempt")
 async def test_worker_without_file_descriptors_harms_no_job(lab: Lab) -> None:
-    """F10: with 64 files allowed and 500 slots, jobs still complete."""
+    """F10: 64 files may be open, for 300 slots: each attempt is a call; with more files the slots come back."""
     lab.upstreams[PRIMARY].set(latency="fixed:0.3")
     worker = await lab.start("--concurrency", "300")
-    resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (64, 64))
+    soft, hard = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (64, hard))
     await lab.submit(Load(jobs=300))
     assert await lab.collect(timeout_s=10)
-    check(await lab.evidence())
+    resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (soft, hard))
+    await lab.submit(Load(jobs=1_500))
+    await wait_until(lambda: lab.in_flight() > 150)
+    assert await lab.collect()
+    evidence = await lab.evidence()
+    check(evidence)
+    calls = Counter(call.job for call in evidence.all_calls())
+    attempts = {job_id: int(job["cq_attempts"]) for job_id, job in evidence.snapshot.jobs.items()}
+    assert attempts == calls == dict.fromkeys(lab.asks, 1)
+    assert evidence.snapshot.totals["backoff"] > 0
+    assert lab.fleet.log(worker).count("Too many open files") == 1

@@ -134,6 +134,23 @@ async def test_lost_redis_costs_no_call(
     assert len(simulator.calls) == 1
 
 
+LIMITED = """
+import resource, runpy
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+runpy.run_module("worker", run_name="__main__")
+"""
+
+
+async def test_worker_has_no_more_slots_than_files(workers: WorkerRunner, producer: Producer) -> None:
+    """What could only fail is not begun; the log says what to raise."""
+    process = workers.start("--concurrency", "100", module=("-c", LIMITED))
+    job_id = await producer.submit(chat())
+    assert (await producer.wait(job_id, timeout_s=20)).state is JobState.COMPLETED
+    log = workers.log(process)
+    assert "32 slots instead of 100" in log
+    assert "ulimit -n" in log
+
+
 async def test_worker_without_providers_refuses(workers: WorkerRunner) -> None:
     """A worker that could do nothing says so and exits 3."""
     process = workers.start(

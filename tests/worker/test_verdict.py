@@ -84,12 +84,12 @@ def test_wrong_request_fails_at_once_everywhere() -> None:
 )
 def test_limit_is_waited_out(error: ChatqError) -> None:
     """Whether that is too long, and whether to go on elsewhere, the store decides."""
-    assert verdict(error, History(attempts=3, max_attempts=3)) == GiveBack("rate_limited", 4.0)
+    assert verdict(error, History(attempts=3, max_attempts=3)) == GiveBack("rate_limited", 4.0, True)
 
 
 def test_limit_without_a_stated_wait_has_one_of_its_row() -> None:
     """The provider's table says how long to wait at first."""
-    assert verdict(RateLimited("429", wait_range_s=(5.0, 60.0))) == GiveBack("rate_limited", 5.0)
+    assert verdict(RateLimited("429", wait_range_s=(5.0, 60.0))) == GiveBack("rate_limited", 5.0, True)
 
 
 def test_limits_hold_a_job_only_so_often() -> None:

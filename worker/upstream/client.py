@@ -71,6 +71,7 @@ class Upstream(Protocol):
 
         Raises:
             UpstreamError: One of its branches; `maybe_billed` says whether the call may cost money.
+            OutOfSockets: Nothing was sent, for want of something of ours.
         """
         ...
 

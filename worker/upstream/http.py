@@ -6,6 +6,8 @@ Bounded in time (connect, silence, total) and in bytes; nothing is retried here.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from importlib.metadata import version
@@ -14,7 +16,14 @@ from urllib.parse import quote
 
 import httpx
 
-from shared.errors import OWN_WAIT_S, ConfigError, RequestRefused, UpstreamError, UpstreamUnavailable
+from shared.errors import (
+    OWN_WAIT_S,
+    ConfigError,
+    OutOfSockets,
+    RequestRefused,
+    UpstreamError,
+    UpstreamUnavailable,
+)
 from shared.providers import Provider
 from shared.settings.masking import MASK, shown_headers
 from worker.error_text import clean_text
@@ -31,6 +40,15 @@ DOWN_WAIT_S = (10.0, 60.0)
 """First and longest wait for a server that cannot be reached, in seconds (docs/provider-wire.md §17)."""
 
 _NO_CONNECTION = frozenset({"connect_failed", "connect_timeout"})
+
+_SHORTAGES = {
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`, `LimitNOFILE`) or lower the concurrency",
+    errno.ENFILE: "raise the limit of open files of the whole machine (`fs.file-max`)",
+    errno.EADDRNOTAVAIL: "the local ports are used up: widen `net.ipv4.ip_local_port_range`",
+    errno.ENOBUFS: "the machine needs more memory for sockets",
+    errno.ENOMEM: "the machine needs more memory for sockets",
+}
+"""What connect(2) and socket(2) report when this machine has nothing left to connect with, and what helps."""
 
 _FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "host", "accept-encoding"})
 """Headers that say how the message itself is framed: chatq's to set."""
@@ -74,6 +92,7 @@ class HttpClient:
             "timeout": {"read": provider.timeout_s, "connect": provider.connect_timeout_s}
         }
         self._deadlines = Deadlines()
+        self._was_reached = False
         self._headers = _standing_headers(provider, self._url)
         self._secrets = _secrets(provider)
         self._transport = transport or AiohttpTransport(connect_timeout_s=provider.connect_timeout_s)
@@ -89,6 +108,7 @@ class HttpClient:
         Raises:
             UpstreamUnavailable: No complete answer came; the code says why.
             RequestRefused: The answer is over the limit (`answer_too_large`).
+            OutOfSockets: This machine has nothing left to connect with.
         """
         if timeout_s <= 0:
             raise UpstreamUnavailable("no time is left for a call", code="total_timeout", scope="job")
@@ -114,6 +134,7 @@ class HttpClient:
             ) from exc
         except httpx.TransportError as exc:
             raise self._failure(exc, response, is_sent=outgoing.is_taken) from exc
+        self._was_reached = True
         sent_at = outgoing.taken_at
         return Reply(
             response.status_code, response.headers, answer, head_at - sent_at, time.monotonic() - sent_at
@@ -156,9 +177,11 @@ class HttpClient:
 
     def _failure(
         self, exc: httpx.TransportError, response: httpx.Response | None, *, is_sent: bool
-    ) -> UpstreamError:
+    ) -> UpstreamError | OutOfSockets:
         """The typed error for what the transport raised before (`response` is None) or in the body."""
         what, code = _meaning(exc, is_in_body=response is not None)
+        if code == "connect_failed" and (shortage := self._shortage(exc)):
+            return shortage
         text = clean_text(self.redact(str(exc).encode()).decode())
         is_down = code in _NO_CONNECTION
         return UpstreamUnavailable(
@@ -168,6 +191,15 @@ class HttpClient:
             wait_range_s=DOWN_WAIT_S if is_down else OWN_WAIT_S,
             maybe_billed=is_sent,
         )
+
+    def _shortage(self, exc: httpx.TransportError) -> OutOfSockets | None:
+        """The error if it was for want of something of ours that there is no connection."""
+        number: int = getattr(exc.__cause__, "errno", None) or 0
+        remedy = _SHORTAGES.get(number)
+        # The system says the same of an address it can never call from here (IPv6 is off): none there ever answers.
+        if remedy is None or (number == errno.EADDRNOTAVAIL and not self._was_reached):
+            return None
+        return OutOfSockets(f"no socket for a call to {self._address}: {os.strerror(number)}; {remedy}")
 
     def redact(self, body: bytes) -> bytes:
         """What the upstream said, without this provider's key and secret headers."""

@@ -29,8 +29,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     """Sends requests over pooled keep-alive connections; any number in flight, nothing sent twice.
 
     Reads one of httpx's extensions: `timeout["read"]`, the longest silence of the server in seconds. The
-    caller bounds the whole call. Raises, before a byte was sent: `ConnectTimeout`, `ConnectError`; after:
-    `ReadTimeout`, `ReadError` (connection lost), `RemoteProtocolError` (not HTTP, or cut short in the body).
+    caller bounds the whole call. Raises, before a byte was sent: `ConnectTimeout`, `ConnectError` (its cause
+    has the system's `errno`, where there is one); after: `ReadTimeout`, `ReadError` (connection lost),
+    `RemoteProtocolError` (not HTTP, or cut short in the body).
 
     Args:
         connect_timeout_s: For name, TCP and TLS together, in seconds.

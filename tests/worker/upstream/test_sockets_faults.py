@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
+import resource
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import httpx
 import pytest
 
-from shared.errors import CredentialRejected, RequestRefused, UpstreamError, UpstreamUnavailable
+from shared.errors import CredentialRejected, OutOfSockets, RequestRefused, UpstreamError, UpstreamUnavailable
 from tests.worker.upstream.conftest import Caller
 from tests.worker.upstream.loopback import GOOD, GOOD_ANSWER, Conversation, chat_request, http_answer, running
 from worker.upstream.http import DOWN_WAIT_S
@@ -79,6 +83,58 @@ async def test_refused_connection_is_not_billed(caller: Caller) -> None:
     assert (error.code, error.maybe_billed) == ("connect_failed", False)
     assert (error.scope, error.wait_range_s) == ("provider", DOWN_WAIT_S)
     assert url in str(error)
+
+
+@contextmanager
+def no_file_left() -> Iterator[None]:
+    """This process can open nothing meanwhile, whatever it closes; what is open stays so."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_missing_file_descriptor_is_our_own_shortage(caller: Caller, host: str) -> None:
+    """Neither the socket nor the name lookup gets one; with one again the same call goes through."""
+    async with running(raw(GOOD_ANSWER, "stay")) as loopback:
+        url = loopback.url.replace("127.0.0.1", host)
+        await caller.call(url)  # loads what a first call loads from disk
+        with no_file_left(), pytest.raises(OutOfSockets, match=f"{url}: Too many open files; .*ulimit -n"):
+            await caller.call(url)
+        await caller.call(url)
+    assert loopback.connections == 2
+
+
+def failing_with(number: int) -> httpx.MockTransport:
+    """A transport whose first and third call find no connection for this reason."""
+    calls = iter((False, True, False))
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if next(calls):
+            return httpx.Response(200, json=GOOD)
+        raise httpx.ConnectError("") from OSError(number, "")
+
+    return httpx.MockTransport(answer)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+async def test_every_shortage_of_the_machine_is_told_apart(caller: Caller, number: int) -> None:
+    with pytest.raises(OutOfSockets):
+        await caller.call("http://upstream.test", transport=failing_with(number))
+
+
+async def test_address_that_was_never_reached_is_no_shortage_of_ports(caller: Caller) -> None:
+    """The system reports both alike; the latter is the provider's address being wrong for this machine."""
+    upstream = caller.open("http://upstream.test", transport=failing_with(errno.EADDRNOTAVAIL))
+    options = {"headers": {}, "timeout_s": 5.0}
+    with pytest.raises(UpstreamUnavailable):
+        await upstream.call(chat_request(), "m", **options)  # type: ignore[arg-type]
+    await upstream.call(chat_request(), "m", **options)  # type: ignore[arg-type]
+    with pytest.raises(OutOfSockets, match="ip_local_port_range"):
+        await upstream.call(chat_request(), "m", **options)  # type: ignore[arg-type]
 
 
 async def test_failed_tls_is_a_failed_connection(caller: Caller) -> None:
