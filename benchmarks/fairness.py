@@ -100,7 +100,7 @@ async def _two_clients(lab: Lab, jobs: int, seconds: float) -> float:
         lab.hold()
     served: Counter[str] = Counter()
     for _, fields in lab.redis.xrange("chatq:events"):
-        event = orjson.loads(fields.get("outcome", "{}"))
-        if event.get("state") == "completed":
+        event = orjson.loads(fields.get("attempt", "{}"))
+        if "outcome" in fields and event.get("status") == 200:
             served[event["client"]] += event["input_total"] + event["output_total"]
     return served["long"] / served["short"]

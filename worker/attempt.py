@@ -18,7 +18,7 @@ from shared.job import EXPIRED
 from shared.routing import Router
 from shared.store.call_result import CallResult, Verdict
 from shared.store.grants import Grant, Outcome, OutcomeKind, Release
-from worker.events import attempt_event, error_class, outcome_event
+from worker.events import attempt_event, error_class, outcome_beside_attempt, outcome_event
 from worker.metrics import WorkerMetrics
 from worker.upstream import Answer, Upstream
 from worker.verdict import End, GiveBack, History, RetryPolicy, blame, judge
@@ -215,7 +215,7 @@ def _completed(grant: Grant, work: Work, answer: Answer, duration_s: float) -> O
         "completed",
         orjson.dumps(answer.response),
         attempt_event(grant, work, duration_s=duration_s, answer=answer),
-        outcome_event(grant, work, "completed", None, answer.usage),
+        outcome_beside_attempt(grant, work, "completed"),
         CallResult(
             grant.reserved,
             grant.claimed_at,
@@ -261,7 +261,11 @@ def _end(
 ) -> Outcome:
     log.info("job %s attempt %d at %s: %s (%s)", grant.job_id, grant.attempts, grant.queue, kind, error.code)
     state = "cancelled" if kind == "stopped" else kind
-    outcome = outcome_event(grant, work, state, error, NO_USAGE)
+    outcome = (
+        outcome_beside_attempt(grant, work, state)
+        if work and event
+        else outcome_event(grant, work, state, error, NO_USAGE)
+    )
     return Outcome(grant, kind, _error_json(error, work), event, outcome, shown)
 
 

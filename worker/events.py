@@ -1,7 +1,8 @@
 """Telemetry: one event per attempt and one per outcome. Never a prompt, an answer or a key.
 
 Units are in the names; `null` means that nobody said (an unknown cost is never 0). The readers are in
-`shared/store/telemetry.py`; what a script ends by itself has `type`, `job`, `queue`, `state` and `error` only.
+`shared/store/telemetry.py`; what a script ends by itself has `type`, `job`, `queue`, `state` and `error` only,
+and an outcome in one entry with the call that brought it has only what that call does not say.
 """
 
 from __future__ import annotations
@@ -110,6 +111,19 @@ def outcome_event(
             "queue_wait_s": _queue_wait_s(grant),
             **usage,
             "cost_source": _cost_source(usage),
+        }
+    )
+
+
+def outcome_beside_attempt(grant: Grant, work: Work, state: str) -> bytes:
+    """How a job ended, in one entry with the event of its last call: the rest stands there."""
+    return orjson.dumps(
+        {
+            "type": "outcome",
+            "job": grant.job_id,
+            "state": state,
+            "attempts": grant.attempts,
+            "tried": _tried(grant, work),
         }
     )
 

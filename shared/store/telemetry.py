@@ -29,7 +29,11 @@ COUNTER_MINUTES = 180
 
 NEWEST = "+"
 
-_KINDS = ("attempt", "outcome")
+_OF_BOTH = (
+    "queue", "lane", "client", "source", "requested_model", "provider", "model", "error", "error_class",
+    "queue_wait_s", "input_total", "input_cached", "output_total", "reasoning", "cost_usd", "cost_source",
+)  # fmt: skip
+"""What an outcome leaves to the call in the same entry to say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,12 @@ class EventLog:
 def read_entry(entry_id: str, entry: dict[bytes, bytes], *, is_backwards: bool = False) -> list[Event | None]:
     """The events of an entry, a call before the outcome it brought; None for one that cannot be read."""
     at = int(entry_id.partition("-")[0]) / 1000
-    found = [_event(at, kind, entry[kind.encode()]) for kind in _KINDS if kind.encode() in entry]
+    attempt = _event(at, "attempt", entry[b"attempt"]) if b"attempt" in entry else None
+    outcome = _event(at, "outcome", entry[b"outcome"]) if b"outcome" in entry else None
+    if attempt and outcome and attempt.fields["job"] == outcome.fields["job"]:
+        said = {name: attempt.fields[name] for name in _OF_BOTH if name in attempt.fields}
+        outcome = Event(at, "outcome", {**said, **outcome.fields})
+    found = [event for name, event in ((b"attempt", attempt), (b"outcome", outcome)) if name in entry]
     if not found:
         return [None]
     return found[::-1] if is_backwards else found

@@ -18,7 +18,14 @@ from shared.errors import (
 )
 from shared.job import Candidate
 from shared.store.grants import Grant, parse_hops
-from worker.events import ERROR_CLASSES, attempt_event, error_class, outcome_event
+from shared.store.telemetry import read_entry
+from worker.events import (
+    ERROR_CLASSES,
+    attempt_event,
+    error_class,
+    outcome_beside_attempt,
+    outcome_event,
+)
 from worker.upstream import Answer
 from worker.work import Work
 
@@ -91,10 +98,24 @@ def test_outcome_without_work_still_names_the_queue() -> None:
     assert (event["error"], event["error_class"], event["queue_wait_s"]) == ("error", "internal", None)
 
 
+@pytest.mark.parametrize("error", [None, RateLimited("slow down", status=429)])
+def test_outcome_beside_its_call_reads_like_one_alone(error: RateLimited | None) -> None:
+    """What it leaves out stands in the event of the call."""
+    usage = NO_USAGE if error else USAGE
+    call = attempt_event(grant(), WORK, duration_s=0.5, answer=None if error else answer(usage), error=error)
+    alone = outcome_event(grant(), WORK, "ended", error, usage)
+    beside = outcome_beside_attempt(grant(), WORK, "ended")
+    (read,) = read_entry("1-0", {b"outcome": alone})
+    _, read_beside = read_entry("1-0", {b"attempt": call, b"outcome": beside})
+    assert read_beside == read
+    assert len(beside) < len(alone) / 2
+
+
 def test_events_have_no_content() -> None:
     """Neither prompt nor answer."""
     events = attempt_event(grant(), WORK, duration_s=0.5, answer=answer())
     events += outcome_event(grant(), WORK, "completed", None, USAGE)
+    events += outcome_beside_attempt(grant(), WORK, "completed")
     assert SECRET.encode() not in events
 
 

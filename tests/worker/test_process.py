@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 
-import orjson
 import psutil
 import redis
 
 from producer import JobState, Producer
+from shared.store.telemetry import read_entry
 from simulator import Simulator
 from tests.support import RedisServer, WorkerRunner, ended, wait_until
 
@@ -81,8 +81,12 @@ async def test_events_tell_all_but_the_content(
     job_id = await producer.submit(chat("openrouter/v/sim-fault-500-first-1"), source="nightly")
     job = await producer.wait(job_id, timeout_s=20)
     with redis_server.client() as raw:
-        texts = [text for _, fields in raw.xrange("chatq:events") for text in fields.values()]
-    events = [orjson.loads(text) for text in texts]
+        entries = raw.xrange("chatq:events")
+    texts = [text for _, fields in entries for text in fields.values()]
+    events = []
+    for name, fields in entries:
+        found = read_entry(name, {kind.encode(): text.encode() for kind, text in fields.items()})
+        events += [event.fields for event in found if event]
     assert [(e["type"], e.get("attempt"), e["error"]) for e in events] == [
         ("attempt", 1, "server_error"), ("attempt", 2, None), ("outcome", None, None),
     ]  # fmt: skip

@@ -111,3 +111,24 @@ async def test_scripts_count_what_is_read(bench: Bench) -> None:
     await bench.end((await bench.claim())[0])
     found = await read_counters(bench.store, minutes=1)
     assert found.ended == {"completed": 1}
+
+
+async def test_outcome_takes_from_its_call_what_it_does_not_say(bench: Bench) -> None:
+    """Only what both have, and only of the same job; without a readable call it stands alone."""
+    call = {"provider": "p", "client": "c", "cost_usd": 0.5, "duration_s": 1.0, "token": "t"}
+    add(bench, attempt=call, outcome={"state": "completed", "client": "own"})
+    add(bench, attempt=call, outcome={"job": "other"})
+    add(bench, attempt=b"{", outcome={"state": "failed"})
+    outcomes = [event.fields for event in seen(await pages(bench)) if event.kind == "outcome"]
+    assert outcomes[::-1] == [
+        {
+            "type": "outcome",
+            "job": "j",
+            "state": "completed",
+            "client": "own",
+            "provider": "p",
+            "cost_usd": 0.5,
+        },
+        {"type": "outcome", "job": "other"},
+        {"type": "outcome", "job": "j", "state": "failed"},
+    ]
