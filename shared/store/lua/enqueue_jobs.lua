@@ -13,8 +13,7 @@ local result_ttl, failure_ttl, timeout, channel = ARGV[1], ARGV[2], ARGV[3], ARG
 local n_bounds, codes, pushes, clients, movable = tonumber(ARGV[5]), {}, {}, {}, {}
 for i = 1, n_bounds do add_bound(ARGV[2 + 4 * i], ARGV[3 + 4 * i], ARGV[4 + 4 * i], ARGV[5 + 4 * i]) end
 
-local function accept(id, queue, data, info, digest, max_attempts, expires_in, cost, route)
-  local key = job_key(id)
+local function accept(id, key, queue, data, info, digest, max_attempts, expires_in, cost, route)
   local bytes, client = string.match(cost, '^%d+ %d+ (%d+) ([^\n]*)')
   redis.call('HSET', key, 'status', 'queued', 'origin', queue, 'created_at', NOW_ISO, 'enqueued_at', NOW_ISO,
     'data', data, 'timeout', timeout, 'result_ttl', result_ttl, 'failure_ttl', failure_ttl,
@@ -39,23 +38,26 @@ local function accept(id, queue, data, info, digest, max_attempts, expires_in, c
   count('accepted')
 end
 
+-- What is to be said of an id that is there; nil when its hash is no job.
+local function known_as(key, digest)
+  local known = redis.call('HMGET', key, 'cq_digest', 'status', 'cq_notify')
+  if not known[2] then return nil end
+  if known[1] ~= digest then return -1 end
+  if TERMINAL[known[2]] then return 2 end
+  if channel ~= '' then add_waiter(key, known[3], channel) end
+  return 0
+end
+
 for i = 6 + 4 * n_bounds, #ARGV, 9 do
-  local id, digest, queue = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local known = redis.call('HMGET', job_key(id), 'cq_digest', 'status', 'cq_notify')
-  local code = 0
-  if known[2] then
-    if known[1] ~= digest then
-      code = -1
-    elseif TERMINAL[known[2]] then
-      code = 2
-    elseif channel ~= '' then
-      add_waiter(job_key(id), known[3], channel)
-    end
-  elseif is_full(queue, pushes[queue] and #pushes[queue] or 0, #ARGV[i + 3]) then
+  local id, digest, queue, data, info, max_attempts, expires_in, cost, route = unpack(ARGV, i, i + 8)
+  local key, ids = job_key(id), pushes[queue]
+  local code = redis.call('EXISTS', key) == 1 and known_as(key, digest)
+  if not code then
     code = -2
-  else
-    accept(id, queue, ARGV[i + 3], ARGV[i + 4], digest, ARGV[i + 5], tonumber(ARGV[i + 6]), ARGV[i + 7], ARGV[i + 8])
-    code = 1
+    if not is_full(queue, ids and #ids or 0, #data) then
+      accept(id, key, queue, data, info, digest, max_attempts, tonumber(expires_in), cost, route)
+      code = 1
+    end
   end
   codes[#codes + 1] = code
 end

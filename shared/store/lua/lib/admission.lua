@@ -40,19 +40,25 @@ local function refuse(queue, bound, there, excess)
   fullness[queue].refused = true
 end
 
--- Whether a queue takes no further job of so many bytes, `pushed` of this call counted.
-local function is_full(queue, pushed, bytes)
+-- What waits in a queue; false where there is no bound.
+local function measure(queue)
   local bound = bounds[string.match(queue, '[^.]*$')]
   if not bound or bound.jobs + bound.bytes + bound.age_ms == 0 then return false end
+  local running = redis.call('ZCARD', 'rq:wip:' .. queue)
+  return {bound = bound, jobs = math.max(0, tonumber(redis.call('HGET', 'chatq:unfinished', queue) or 0) - running),
+    bytes = tonumber(redis.call('HGET', 'chatq:payload', queue) or 0), age_ms = bound.age_ms > 0 and oldest_age_ms(queue) or 0}
+end
+
+-- Whether a queue takes no further job of so many bytes, `pushed` of this call counted.
+local function is_full(queue, pushed, bytes)
   local f = fullness[queue]
-  if not f then
-    local running = redis.call('ZCARD', 'rq:wip:' .. queue)
-    f = {jobs = math.max(0, tonumber(redis.call('HGET', 'chatq:unfinished', queue) or 0) - running),
-      bytes = tonumber(redis.call('HGET', 'chatq:payload', queue) or 0),
-      age_ms = bound.age_ms > 0 and oldest_age_ms(queue) or 0}
+  if f == nil then
+    f = measure(queue)
     fullness[queue] = f
   end
+  if not f then return false end
   if f.refused then return true end
+  local bound = f.bound
   local queued = f.bytes + (payload[queue] or 0)
   if bound.jobs > 0 and f.jobs + pushed >= bound.jobs then
     refuse(queue, 'jobs', f.jobs + pushed, 1)
