@@ -38,17 +38,21 @@ local function add_lanes(provider, n_lanes)
   for l = 1, n_lanes do
     local lane = {name = ARGV[8 + 2 * l], weight = tonumber(ARGV[9 + 2 * l]), index = l, buffer = {}}
     lane.queue = provider.name .. '.' .. lane.name
-    release_due(lane.queue)
-    local arrived = redis.call('LLEN', list_key(lane.queue))
-    lane.is_sorted = redis.call('EXISTS', fair_key(lane.queue)) == 1
-      or arrived > 0 and redis.call('SCARD', 'chatq:tenants:' .. lane.queue) > 1
-    if lane.is_sorted then sort_arrivals(lane) end
-    local waiting = waiting_in(lane.queue) + (aside[lane.queue] or 0)
+    local arrived, waiting = redis.call('LLEN', list_key(lane.queue)), nil
+    if has_lots(lane.queue) then
+      release_due(lane.queue)
+      lane.is_sorted = redis.call('EXISTS', fair_key(lane.queue)) == 1
+    end
+    lane.is_sorted = lane.is_sorted or arrived > 0 and redis.call('SCARD', 'chatq:tenants:' .. lane.queue) > 1
+    if lane.is_sorted then
+      sort_arrivals(lane)
+      waiting = waiting_in(lane.queue) + (aside[lane.queue] or 0)
+    end
     local first = redis.call('ZRANGE', later_key(lane.queue), 0, 0, 'WITHSCORES')
     if first[2] then look_again(tonumber(first[2])) end
     if arrived > 0 or lane.is_sorted then
       provider.lanes[#provider.lanes + 1] = lane
-      provider.backlog = provider.backlog + waiting
+      provider.backlog = provider.backlog + (waiting or arrived)
     end
   end
 end
