@@ -5,18 +5,19 @@ They stand in RQ's failed registries: state `failed` or `expired`, score = end o
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from shared.job import Candidate, Job, JobState, Lane
 from shared.store import keys
 from shared.store.connect import Store
 from shared.store.jobs import Cost
 from shared.store.reading import read_candidates, read_jobs
+from shared.store.replies import replies_of, reply_of
 from shared.store.scripts import Arg, translate
 from shared.store.waiting import read_object
 
@@ -52,7 +53,7 @@ class DeadLetters:
         Raises:
             StoreUnavailable: No answer from Redis.
         """
-        seconds, microseconds = await _answer(self._store.client.time(), (0, 0))
+        seconds, microseconds = await reply_of(self._store.client.time(), (0, 0))
         return float(seconds) + float(microseconds) / 1e6
 
     async def queues(self) -> list[str]:
@@ -61,10 +62,7 @@ class DeadLetters:
         Raises:
             StoreUnavailable: No answer from Redis.
         """
-        try:
-            names = await self._store.client.smembers(keys.QUEUES)
-        except RedisError as exc:
-            raise translate(exc) from exc
+        names = await reply_of(self._store.client.smembers(keys.QUEUES), ())
         return sorted(_text(name).removeprefix("rq:queue:") for name in names)
 
     async def newest(self, queues: Sequence[str]) -> AsyncIterator[list[Job]]:
@@ -96,7 +94,9 @@ class DeadLetters:
         for queue in queues:
             cursor = 0
             while True:
-                cursor, entries = await _answer(client.zscan(keys.failed(queue), cursor, count=PAGE), (0, []))
+                cursor, entries = await reply_of(
+                    client.zscan(keys.failed(queue), cursor, count=PAGE), (0, [])
+                )
                 for start in range(0, len(entries), PAGE):
                     yield await self.read([_text(entry) for entry, _ in entries[start : start + PAGE]])
                 if not cursor:
@@ -139,14 +139,12 @@ class DeadLetters:
 
     async def _stored(self, jobs: Sequence[Job]) -> list[tuple[bytes, bytes]]:
         """What stands of each in Redis: chatq's information, and what it asks of limits."""
-        try:
-            async with self._store.client.pipeline(transaction=False) as pipe:
-                for job in jobs:
-                    pipe.hmget(keys.job(job.id), "cq_info", "cq_cost")
-                replies = await pipe.execute()
-        except RedisError as exc:
-            raise translate(exc) from exc
-        return [(info or b"", cost or b"") for info, cost in replies]
+        async with self._store.client.pipeline(transaction=False) as pipe:
+            for job in jobs:
+                pipe.hmget(keys.job(job.id), "cq_info", "cq_cost")
+            replies = await replies_of(pipe)
+        found = [reply if isinstance(reply, list) else (None, None) for reply in replies]
+        return [(info or b"", cost or b"") for info, cost in found]
 
 
 class _Registry:
@@ -171,24 +169,10 @@ class _Registry:
             return True
         end = self._start + PAGE - 1
         page = self._store.client.zrange(self._key, self._start, end, desc=True, withscores=True)
-        entries = await _answer(page, [])
+        entries = await reply_of(page, [])
         self._start += PAGE
         self._entries = entries[::-1]
         return bool(entries)
-
-
-async def _answer(call: Awaitable[Any], nothing: Any) -> Any:
-    """What Redis says; `nothing` where something else than a registry stands under the key.
-
-    Raises:
-        StoreUnavailable: No answer from Redis.
-    """
-    try:
-        return await call
-    except RedisError as exc:
-        if isinstance(exc, ResponseError) and str(exc).startswith("WRONGTYPE"):
-            return nothing
-        raise translate(exc) from exc
 
 
 def _replay(

@@ -1,12 +1,27 @@
-"""Replies of a pipeline that reads: a key of another type costs its own reply, and nothing beside it."""
+"""Replies of what reads: a key of another type costs its own reply, and nothing beside it."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from shared.store.scripts import translate
+
+
+async def reply_of(call: Awaitable[Any], nothing: Any) -> Any:
+    """What Redis says to one command; `nothing` where something of another type stands under the key.
+
+    Raises:
+        StoreError: No answer from Redis, or another error.
+    """
+    try:
+        return await call
+    except RedisError as exc:
+        if _is_wrong_type(exc):
+            return nothing
+        raise translate(exc) from exc
 
 
 async def replies_of(pipe: Any) -> list[Any]:
@@ -23,6 +38,10 @@ async def replies_of(pipe: Any) -> list[Any]:
     except RedisError as exc:
         raise translate(exc) from exc
     for reply in replies:
-        if isinstance(reply, RedisError) and not str(reply).startswith("WRONGTYPE"):
+        if isinstance(reply, RedisError) and not _is_wrong_type(reply):
             raise translate(reply) from reply
     return replies
+
+
+def _is_wrong_type(error: RedisError) -> bool:
+    return str(error).startswith("WRONGTYPE")

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 from shared.job import Lane
 from shared.store import keys, rq_layout
 from shared.store.connect import Store
+from shared.store.replies import replies_of
 from shared.store.scripts import translate
 from shared.store.waiting import Hold, read_hold, read_number, read_object
 from shared.store.workers import WorkerView, read_workers
@@ -75,14 +76,16 @@ async def read_status(store: Store) -> QueueStatus:
     Raises:
         StoreUnavailable: No answer from Redis.
     """
+    async with store.client.pipeline(transaction=False) as pipe:
+        pipe.smembers(keys.QUEUES)
+        pipe.smembers(keys.WORKERS)
+        pipe.exists(keys.SUSPENDED)
+        pipe.hgetall(keys.TOTALS)
+        queue_keys, worker_keys, suspended, totals = [
+            reply if not isinstance(reply, RedisError) else {} for reply in await replies_of(pipe)
+        ]
+    names = sorted(_text(key).removeprefix("rq:queue:") for key in queue_keys)
     try:
-        async with store.client.pipeline(transaction=False) as pipe:
-            pipe.smembers(keys.QUEUES)
-            pipe.smembers(keys.WORKERS)
-            pipe.exists(keys.SUSPENDED)
-            pipe.hgetall(keys.TOTALS)
-            queue_keys, worker_keys, suspended, totals = await pipe.execute()
-        names = sorted(_text(key).removeprefix("rq:queue:") for key in queue_keys)
         workers = await read_workers(store, sorted(worker_keys))
         sizes = await _read_sizes(store, names)
     except RedisError as exc:
@@ -111,13 +114,11 @@ async def _read_sizes(store: Store, names: Sequence[str]) -> dict[str, list[int]
             pipe.zcard(keys.finished(name))
             pipe.zcard(keys.failed(name))
             pipe.get(keys.aside(name))
-        replies = [_count(reply) for reply in await pipe.execute(raise_on_error=False)]
+        replies = [_count(reply) for reply in await replies_of(pipe)]
     return {name: replies[6 * n : 6 * n + 6] for n, name in enumerate(names)}
 
 
 def _count(reply: Any) -> int:
-    if isinstance(reply, RedisError) and not str(reply).startswith("WRONGTYPE"):
-        raise reply
     return reply if isinstance(reply, int) else max(0, _parsed(reply))
 
 

@@ -39,6 +39,29 @@ async def test_release_gives_back_the_neighbours(bench: Bench) -> None:
     assert bench.raw.lrange("rq:queue:p.default", 0, -1) == ["good"]
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "chatq:tenants:p.default",
+        "chatq:fair:p.default",
+        "chatq:aside:p.default",
+        "chatq:slots:account:p",
+        "chatq:hungry:account:p",
+        "chatq:hungry-lots:account:p",
+        "chatq:slotted",
+    ],
+)
+async def test_broken_books_do_not_stop_a_release(bench: Bench, key: str) -> None:
+    """The worker hears what became of its jobs, and they are queued again."""
+    await bench.submit("a", "b")
+    grants = await bench.claim()
+    bench.raw.delete(key)
+    bench.raw.xadd(key, {"no": "book"})
+    assert [await bench.give_back(grant, "drain") for grant in grants] == ["ok", "ok"]
+    bench.raw.delete(key)
+    assert sorted(grant.job_id for grant in await bench.claim()) == ["a", "b"]
+
+
 async def test_broken_counter_does_not_stop_a_release(bench: Bench) -> None:
     """A field that is no number counts from zero."""
     await bench.submit("a")

@@ -74,8 +74,8 @@ do
     s.dirty = true
     if st.breaker == 'half' then
       if bad > 0 then return open_breaker(s, st.opened_why or 'failures') end
-      if st.opened_why ~= 'failures' then return next_stage(s, nil) end
-      if st.good >= get_policy().probes then return next_stage(s, 'ramp1') end
+      local by_failures = st.opened_why == 'failures'
+      if st.good >= (by_failures and get_policy().probes or 1) then next_stage(s, by_failures and 'ramp1' or nil) end
       return
     end
     local ramp = RAMP[st.breaker] or {share = 1}

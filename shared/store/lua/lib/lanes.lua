@@ -25,10 +25,10 @@ do
     return hold.until_at + (math.max(0, before - TOGETHER) * math.max(s.ms_per_request or 0, s.ms_per_token or 0)) % SPREAD_MS
   end
 
-  -- Puts a job aside until its model or client may go on, or on to another candidate if that takes long. `lot`: it stood in one.
+  -- Puts a job aside until its model or client may go on, or on to another candidate if that takes long.
   local TURN = 50
   local turns, held_lots = {}, {} -- lots of which none could move so far: jobs still to be looked at; lots held by this script
-  local function set_aside(lane, job, lot, hold)
+  local function set_aside(lane, job, from_lot, hold)
     local d = scopes_of(job)
     local client, label = d.client_name, label_of(job, d.model_name)
     if move_on(job, hold.until_at, hold.why) then
@@ -36,13 +36,13 @@ do
       return
     end
     if held_lots[lot_key(lane.queue, client, label)] then -- by an earlier job of it
-      put_in_lot(lot and 'LPUSH' or 'RPUSH', lane.queue, job.id, client, label)
+      put_in_lot(from_lot and 'LPUSH' or 'RPUSH', lane.queue, job.id, client, label)
       return
     end
     local until_at = hold_time(lane, hold)
     if can_move(job) and (hold.why == 'breaker' or is_long(hold.until_at)) then
       until_at = math.min(hold.until_at, NOW + math.max(1000, get_policy().failover_after_ms)) -- ask again: one may open sooner
-      if lot then -- the next ones of the lot may have a better route, or more time: some are looked at before the lot is held
+      if from_lot then -- the next ones of the lot may have a better route, or more time: some are looked at before the lot is held
         local key = lot_key(lane.queue, client, label)
         turns[key] = (turns[key] or math.min(redis.call('LLEN', key), TURN)) - 1
         put_in_lot('RPUSH', lane.queue, job.id, client, label)
@@ -53,7 +53,7 @@ do
         return look_again(until_at)
       end
     end
-    put_in_lot(lot and 'LPUSH' or 'RPUSH', lane.queue, job.id, client, label)
+    put_in_lot(from_lot and 'LPUSH' or 'RPUSH', lane.queue, job.id, client, label)
     hold_lot(lane.queue, client, label, until_at)
     held_lots[lot_key(lane.queue, client, label)] = true
     touches = touches + 2
@@ -154,7 +154,7 @@ do
       wait_for(hold.scope, hold.why, hold.until_at, lane)
       return 'saturated'
     end
-    if result == 'held' then set_aside(lane, job, lot, hold) end
+    if result == 'held' then set_aside(lane, job, lot ~= nil, hold) end
     return 'passed'
   end
 

@@ -81,23 +81,23 @@ local function leave_hints(queue, job)
   if can_move(job) then redis.call('SET', 'chatq:movable:' .. queue, 1) end
 end
 
-local function return_all()
-  for queue, jobs in pairs(returned) do
-    if has_lots(queue) then
-      for i = #jobs, 1, -1 do
-        local d = scopes_of(jobs[i])
-        put_in_lot('LPUSH', queue, jobs[i].id, d.client_name, label_of(jobs[i], d.model_name))
-      end
-      redis.call('PUBLISH', WAKE, queue)
-    else
-      local ids = {}
-      for i = #jobs, 1, -1 do
-        ids[#ids + 1] = jobs[i].id
-        leave_hints(queue, jobs[i])
-      end
-      push_ids('LPUSH', {[queue] = ids})
+local function return_to_lot(queue, job)
+  local d = scopes_of(job)
+  put_in_lot('LPUSH', queue, job.id, d.client_name, label_of(job, d.model_name))
+end
+
+local function return_to(queue, jobs)
+  local ids = {}
+  if has_lots(queue) then
+    for i = #jobs, 1, -1 do
+      if not pcall(return_to_lot, queue, jobs[i]) then ids[#ids + 1] = jobs[i].id end
     end
+    redis.call('PUBLISH', WAKE, queue)
+  else
+    for i = #jobs, 1, -1 do ids[#ids + 1] = jobs[i].id end
   end
+  if #ids > 0 then push_ids('LPUSH', {[queue] = ids}) end
+  for _, job in ipairs(jobs) do leave_hints(queue, job) end
 end
 
 -- Takes a lot out of the running until its time.
@@ -206,14 +206,22 @@ local function tell_hungry()
   end
 end
 
--- Writes back what the ledger and the lots gathered. The second-last line of every script that uses them.
-local function commit_lots()
-  return_all()
-  commit_slots()
-  tell_hungry()
+local function save_aside()
   for queue, n in pairs(aside) do
     local now = n ~= 0 and redis.pcall('INCRBY', 'chatq:aside:' .. queue, n) or 1
     if type(now) ~= 'number' or now <= 0 then redis.call('DEL', 'chatq:aside:' .. queue) end
   end
-  save_scopes()
+end
+
+-- Writes back what the ledger and the lots gathered. The second-last line of every script that uses them. Jobs are written by then:
+-- whatever breaks here (a key of another type) costs its own part, and the caller still hears what became of them.
+local function commit_lots()
+  local function attempt(step, ...)
+    if not pcall(step, ...) then count('broken') end
+  end
+  for queue, jobs in pairs(returned) do attempt(return_to, queue, jobs) end
+  attempt(commit_slots)
+  attempt(tell_hungry)
+  attempt(save_aside)
+  attempt(save_scopes)
 end
