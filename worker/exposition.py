@@ -9,7 +9,7 @@ the others with sum.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -85,29 +85,34 @@ def _times(metrics: WorkerMetrics) -> Iterator[Metric]:
     yield _histogram(
         "chatq_call_seconds",
         "Duration of calls.",
-        "provider",
-        ((name, calls.seconds) for name, calls in metrics.providers.items()),
+        ["provider"],
+        (((name,), calls.seconds) for name, calls in metrics.providers.items()),
     )
     yield _histogram(
-        "chatq_wait_seconds", "Time in the queue before a claim, by why.", "reason", metrics.waits.items()
+        "chatq_wait_seconds",
+        "Time in the queue before a claim, by why, and whose limit or closure it was.",
+        ["reason", "scope"],
+        metrics.waits.items(),
     )
     yield _histogram(
         "chatq_settle_lag_seconds",
         "From the end of an attempt until Redis has taken it.",
-        None,
-        [("", metrics.settling)],
+        [],
+        [((), metrics.settling)],
     )
     yield _histogram(
-        "chatq_loop_lag_seconds", "How late the event loop wakes who sleeps.", None, [("", metrics.loop_lag)]
+        "chatq_loop_lag_seconds", "How late the event loop wakes who sleeps.", [], [((), metrics.loop_lag)]
     )
 
 
-def _histogram(name: str, text: str, label: str | None, rows: Iterable[tuple[str, Histogram]]) -> Metric:
-    family = HistogramMetricFamily(name, text, labels=[label] if label else [])
-    for value, histogram in rows:
+def _histogram(
+    name: str, text: str, labels: Sequence[str], rows: Iterable[tuple[Sequence[str], Histogram]]
+) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for values, histogram in rows:
         bounds = [*map(str, histogram.bounds_s), "+Inf"]
         buckets = list(zip(bounds, accumulate(map(float, histogram.counts)), strict=True))
-        family.add_metric([value] if label else [], buckets, histogram.total_s)
+        family.add_metric(list(values), buckets, histogram.total_s)
     return family
 
 

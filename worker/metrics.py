@@ -62,7 +62,7 @@ class WorkerMetrics:
 
     def __init__(self, providers: Iterable[str]) -> None:
         self.providers = {name: ProviderMetrics() for name in providers}
-        self.waits: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(WAIT_BOUNDS_S))
+        self.waits: defaultdict[tuple[str, str], Histogram] = defaultdict(lambda: Histogram(WAIT_BOUNDS_S))
         """Time in the queue by `wait_reason`."""
         self.settling = Histogram(LAG_BOUNDS_S)
         """From the end of an attempt until the store has taken it."""
@@ -105,17 +105,20 @@ class WorkerMetrics:
             self.loop_lag.add(max(0.0, time.monotonic() - due))
 
 
-def wait_reason(grant: Grant) -> str:
-    """Why a job had to wait before this claim, as far as its counts tell.
+def wait_reason(grant: Grant) -> tuple[str, str]:
+    """Why a job had to wait before this claim, and whose limit or closure it was ('' = nobody's).
 
-    `ready` (a worker, a slot or a limit), `rescued` (its worker died), `failover` (its first call there),
-    `rate_limited`, `backoff`. Of a job that had several, the one that is asked for first here.
+    A closure or a limit that held it back (`WaitReason`'s words); else, as far as its counts tell, `rescued`
+    (its worker died), `failover` (its first call there), `rate_limited` or `backoff` (its last call failed);
+    else `ready`: it waited for a worker or for the jobs before it.
     """
     hops = grant.hops
+    if grant.held_by is not None:
+        return grant.held_by.reason.value, grant.held_by.scope
     if grant.abandoned:
-        return "rescued"
+        return "rescued", ""
     if len(hops.visited) > 1 and grant.attempts - hops.attempts_before <= 1:
-        return "failover"
+        return "failover", ""
     if grant.rate_limit_waits:
-        return "rate_limited"
-    return "backoff" if grant.attempts > 1 else "ready"
+        return "rate_limited", ""
+    return ("backoff" if grant.attempts > 1 else "ready"), ""

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from redis.exceptions import RedisError
 
-from shared.job import Lane
+from shared.job import Lane, WaitReason
 from shared.store import keys, rq_layout
 from shared.store.connect import Store
 from shared.store.scripts import Arg, translate
@@ -50,6 +50,27 @@ def parse_hops(text: str) -> Hops:
     return Hops(int(current), visited, int(attempts_before))
 
 
+class Held(NamedTuple):
+    """What kept a job waiting."""
+
+    scope: str
+    """`provider`, `account`, `model` or `client`: whose limit or closure it was."""
+    reason: WaitReason
+
+
+_HELD = {
+    f"{scope}_{word}": Held(scope, reason)
+    for scope in ("provider", "account", "model", "client")
+    for word, reason in {
+        "rate": WaitReason.RATE_LIMITED,
+        "concurrency": WaitReason.CONCURRENCY,
+        "cooldown": WaitReason.COOLDOWN,
+        "breaker": WaitReason.BREAKER,
+    }.items()
+}
+"""By the word for it (`remember_hold` in `lua/lib/lots.lua`)."""
+
+
 class Grant(NamedTuple):
     """One job, granted. Times are Unix seconds on Redis's clock; `data` and `info` are untrusted."""
 
@@ -74,6 +95,8 @@ class Grant(NamedTuple):
     """How often its worker died while it ran; from the second on it goes through the quarantine."""
     hops: Hops = FIRST_HOP
     """The candidates it has been to."""
+    held_by: Held | None = None
+    """What held it back last while it waited, if a limit or a closure did."""
 
     @property
     def member(self) -> str:
@@ -95,10 +118,12 @@ def _grant(
     past: bytes,
 ) -> Grant:
     """A grant as `lua/claim_jobs.lua` writes it."""
-    attempts, waits, abandoned, hops = 1, 0, 0, FIRST_HOP
+    enqueued_s = rq_layout.parse_date(enqueued_at)
+    attempts, waits, abandoned, hops, held_by, held_at = 1, 0, 0, FIRST_HOP, None, 0.0
     if past:
-        counted, waited, lost, way = past.decode(errors="replace").split(" ", 3)
+        counted, waited, lost, hold, at_us, way = past.decode(errors="replace").split(" ", 5)
         attempts, waits, abandoned, hops = int(counted), int(waited), int(lost), parse_hops(way)
+        held_by, held_at = _HELD.get(hold), int(at_us) / 1e6
     return Grant(
         job_id=job_id.decode(),
         token=token.decode(),
@@ -108,12 +133,13 @@ def _grant(
         attempts=attempts,
         max_attempts=max_attempts,
         deadline_at=deadline_ms / 1000 if deadline_ms else None,
-        enqueued_at=rq_layout.parse_date(enqueued_at),
+        enqueued_at=enqueued_s,
         claimed_at=now_s,
         rate_limit_waits=waits,
         reserved=reserved,
         abandoned=abandoned,
         hops=hops,
+        held_by=held_by if enqueued_s is not None and enqueued_s < held_at else None,
     )
 
 

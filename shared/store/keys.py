@@ -145,6 +145,11 @@ def slots(name: str) -> str:
     return f"chatq:slots:{name}"
 
 
+def held(provider: str) -> str:
+    """Hash: lot (queue, client, label; '' = all) → what held it back last, and when. TTL an hour."""
+    return f"chatq:held:{provider}"
+
+
 def hungry(name: str) -> str:
     """Set: workers that wait for a slot of a scope. TTL 60 s."""
     return f"chatq:hungry:{name}"

@@ -9,8 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from shared.chat import NO_USAGE, Usage
 from shared.errors import RateLimited, UpstreamUnavailable
+from shared.job import WaitReason
 from shared.store.gauges import FleetGauges, LaneGauges, ProviderGauges, ScopeGauges
-from shared.store.grants import Grant, parse_hops
+from shared.store.grants import Grant, Held, parse_hops
 from worker.exposition import Exposition
 from worker.metrics import Histogram, WorkerMetrics, wait_reason
 from worker.upstream import Answer
@@ -86,15 +87,16 @@ def test_cost_is_summed_or_counted_as_unknown() -> None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({}, "ready"),
-        ({"attempts": 2}, "backoff"),
-        ({"rate_limit_waits": 1}, "rate_limited"),
-        ({"attempts": 2, "hops": parse_hops("0@0 1@1")}, "failover"),
-        ({"attempts": 3, "hops": parse_hops("0@0 1@1")}, "backoff"),
-        ({"attempts": 2, "abandoned": 1}, "rescued"),
+        ({}, ("ready", "")),
+        ({"attempts": 2}, ("backoff", "")),
+        ({"rate_limit_waits": 1}, ("rate_limited", "")),
+        ({"attempts": 2, "hops": parse_hops("0@0 1@1")}, ("failover", "")),
+        ({"attempts": 3, "hops": parse_hops("0@0 1@1")}, ("backoff", "")),
+        ({"attempts": 2, "abandoned": 1}, ("rescued", "")),
+        ({"attempts": 2, "held_by": Held("model", WaitReason.CONCURRENCY)}, ("concurrency", "model")),
     ],
 )
-def test_wait_has_a_reason(fields: dict[str, object], reason: str) -> None:
+def test_wait_has_a_reason(fields: dict[str, object], reason: tuple[str, str]) -> None:
     assert wait_reason(GRANT._replace(**fields)) == reason
 
 
@@ -104,8 +106,8 @@ def test_waits_are_timed_on_redis_clock() -> None:
     metrics.claimed(GRANT)
     metrics.claimed(GRANT._replace(enqueued_at=None))
     found = samples(metrics)
-    assert found["chatq_wait_seconds_count", "ready"] == 1
-    assert found["chatq_wait_seconds_sum", "ready"] == pytest.approx(0.2)
+    assert found["chatq_wait_seconds_count", "ready", ""] == 1
+    assert found["chatq_wait_seconds_sum", "ready", ""] == pytest.approx(0.2)
 
 
 async def test_loop_lag_is_measured() -> None:

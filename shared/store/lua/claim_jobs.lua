@@ -11,7 +11,8 @@
 --      then a name, this worker's in-flight count and its jobs in quarantine (4 = take none) a provider
 -- Returns {now in Unix µs, 1 = more could be granted now (0: no, -1: suspended), ms until it is worth looking again (-1: unknown),
 --      then 10 a job: id, token, queue, data ('' = over the size limit), info, max_attempts, deadline_ms (0 = none), enqueued_at,
---      tokens reserved, past}; past: '' at the first attempt, else "<attempts> <rate-limit waits> <abandonments> <hops>".
+--      tokens reserved, past}; past: '' at the first attempt of a job that nothing held back, else
+--      "<attempts> <rate-limit waits> <abandonments> <what held it back last, - = nothing> <when, Unix µs> <hops>".
 redis.call('ZREM', LEASES, '')
 local last = redis.call('GET', grant_key)
 if last and string.sub(last, 1, #nonce + 1) == nonce .. ' ' then
@@ -36,7 +37,7 @@ redis.call('HLEN', 'chatq:accounts')
 
 local function add_lanes(provider, n_lanes)
   for l = 1, n_lanes do
-    local lane = {name = ARGV[8 + 2 * l], weight = tonumber(ARGV[9 + 2 * l]), index = l, buffer = {}}
+    local lane = {name = ARGV[8 + 2 * l], weight = tonumber(ARGV[9 + 2 * l]), index = l, provider = provider.name, buffer = {}}
     lane.queue = provider.name .. '.' .. lane.name
     local arrived, waiting = redis.call('LLEN', list_key(lane.queue)), nil
     if has_lots(lane.queue) then
@@ -67,6 +68,8 @@ local function closed_until(provider)
   until_at, provider.most = breaker_gate(of_provider)
   until_account, provider.account_most = breaker_gate(account)
   local is_open = until_at or until_account
+  provider.closed_by = (until_at or (of_provider.state.closed_until or 0) > NOW) and of_provider or account
+  provider.closed_why = is_open and 'breaker' or 'cooldown'
   until_at = math.max(until_at or 0, until_account or 0, of_provider.state.closed_until or 0, account.state.closed_until or 0)
   return until_at > NOW and until_at or nil, is_open or is_long(until_at)
 end
@@ -79,6 +82,7 @@ local function look_over(p)
   local until_at, moves_on = closed_until(p)
   if until_at then
     look_again(until_at)
+    remember_hold(p.name, '', p.closed_by, p.closed_why)
     if moves_on then
       p.until_at = until_at
       closed[#closed + 1] = p

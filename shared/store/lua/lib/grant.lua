@@ -15,8 +15,8 @@ do
 
   function add_to_reply(job, token, attempts, reserved)
     local data, past = job.data or '', ''
-    if attempts ~= 1 or job.epoch then
-      past = string.format('%d %d %d %s', attempts, tonumber(job.limited) or 0, job.abandoned, job.hops or '')
+    if job.epoch or job.held then
+      past = string.format('%d %d %d %s %s', attempts, tonumber(job.limited) or 0, job.abandoned, job.held or '- 0', job.hops or '')
     end
     reply[n + 1], reply[n + 2], reply[n + 3] = job.id, token, job.origin
     reply[n + 4] = #data <= max_data and data or ''

@@ -40,6 +40,7 @@ do
       return
     end
     local until_at = hold_time(lane, hold)
+    remember_hold(lane.provider, lane.queue .. '\n' .. client .. '\n' .. label, hold.scope, hold.why)
     if can_move(job) and (hold.why == 'breaker' or is_long(hold.until_at)) then
       until_at = math.min(hold.until_at, NOW + math.max(1000, get_policy().failover_after_ms)) -- ask again: one may open sooner
       if from_lot then -- the next ones of the lot may have a better route, or more time: some are looked at before the lot is held
@@ -117,7 +118,8 @@ do
 
   -- A provider is at a limit: a freed slot will wake us, or the rate lets the next job through at its time. Fewer, fuller claims:
   -- the less urgent lanes gather a quarter of a slice.
-  local function wait_for(s, why, at, lane)
+  local function wait_for(provider, s, why, at, lane)
+    remember_hold(provider.name, '', s, why)
     if why == 'concurrency' then return leave_word(s, worker) end
     look_again(math.max(at, NOW + (lane.index > 1 and s.slice / 4 or 10)))
   end
@@ -127,7 +129,7 @@ do
     local d, lane = provider_scopes(provider.name), provider.lanes[1] or {index = 1}
     local at, why, where = held_back(d.provider, 0, provider.most)
     if not at then at, why, where = held_back(d.account, 0, provider.account_most) end
-    if at then wait_for(where or d.account, why, at, lane) end
+    if at then wait_for(provider, where or d.account, why, at, lane) end
     return at
   end
 
@@ -144,6 +146,8 @@ do
     if not id then return lot and 'passed' or 'empty' end
     local job = look_at(id, lane.queue, true)
     if not job then return 'passed' end
+    local held = held_by(provider.name, lot and lane.queue .. '\n' .. lot.client .. '\n' .. lot.label or '')
+    if held then job.held = held end -- setting nil would cost a field, too
     local result, tokens, hold = try(job, provider)
     if result == 'granted' then
       if lot then serve_lot(lane.queue, lot.client, lot.label, expected(scopes_of(job).model, job.prompt, job.output)) end
@@ -151,7 +155,7 @@ do
     end
     if result == 'saturated' then
       put_entry_back(lane, id, lot)
-      wait_for(hold.scope, hold.why, hold.until_at, lane)
+      wait_for(provider, hold.scope, hold.why, hold.until_at, lane)
       return 'saturated'
     end
     if result == 'held' then set_aside(lane, job, lot ~= nil, hold) end
@@ -222,7 +226,7 @@ do
           provider.in_quarantine = alone and QUARANTINE_MOST or provider.in_quarantine + 1
         elseif result == 'saturated' then
           redis.call('LPUSH', key, id)
-          return wait_for(hold.scope, hold.why, hold.until_at, {index = 1})
+          return wait_for(provider, hold.scope, hold.why, hold.until_at, {index = 1})
         elseif result == 'held' and not move_on(job, hold.until_at, hold.why) then
           redis.call('RPUSH', key, id)
           look_again(hold.until_at)
@@ -245,7 +249,7 @@ do
             touches = touches + 2
           else
             local job = look_at(pop_lot(lane.queue, client, label), lane.queue)
-            if job then set_aside(lane, job, true, {until_at = until_at, why = 'breaker'}) end
+            if job then set_aside(lane, job, true, {until_at = until_at, why = 'breaker', scope = provider.closed_by}) end
           end
         end
       end

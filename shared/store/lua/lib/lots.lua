@@ -176,6 +176,43 @@ local function correct_share(queue, client, more)
   redis.call('ZADD', fair_key(queue), 'XX', 'INCR', more / (scope('client:' .. client).limits.weight or 1), client)
 end
 
+-- What held jobs back last ------------------------------------------------------------------------------------------
+-- For the counts of waiting times: a hash a provider, a field a lot ('' = all its jobs), "<kind of scope>_<why> <Unix µs>".
+local function held_key(provider) return 'chatq:held:' .. provider end
+local HELD_TTL_S = 3600
+local remember_hold, held_by
+do
+  local known = {}
+  function remember_hold(provider, lot, s, why)
+    local kind, name = string.match(s.name, '^(%a+):(%a*)')
+    if kind == 'probe' then kind, why = name, 'breaker' end
+    redis.pcall('HSET', held_key(provider), lot, kind .. '_' .. why .. ' ' .. string.format('%.0f', TIME[1] * 1000000 + TIME[2]))
+    redis.call('EXPIRE', held_key(provider), HELD_TTL_S)
+  end
+
+  local function read(provider, lot)
+    local held = redis.pcall('HGET', held_key(provider), lot)
+    local at = type(held) == 'string' and string.match(held, '^%l+_%l+ (%d+)$')
+    return at and held, tonumber(at) or 0
+  end
+
+  -- What held back a lot last, itself or as all jobs of its provider (lot = ''); nil = nothing.
+  function held_by(provider, lot)
+    local of_provider = known[provider]
+    if not of_provider then
+      of_provider = {all = false, all_at = 0, lots = {}, exists = redis.call('EXISTS', held_key(provider)) == 1}
+      if of_provider.exists then of_provider.all, of_provider.all_at = read(provider, '') end
+      known[provider] = of_provider
+    end
+    if lot == '' or not of_provider.exists then return of_provider.all or nil end
+    if of_provider.lots[lot] == nil then
+      local held, at = read(provider, lot)
+      of_provider.lots[lot] = held and at >= of_provider.all_at and held or of_provider.all
+    end
+    return of_provider.lots[lot] or nil
+  end
+end
+
 -- Waiting for a slot ----------------------------------------------------------------------------------------------
 -- Who found a scope without a free slot leaves word: a worker its name, and the lot (with its queue) if it is only about that.
 -- Freed slots wake as many workers as were freed, and one more, in case that one is gone: not the whole fleet. Many more lots are
