@@ -10,7 +10,7 @@ LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-header pypr
 BUILD_REQUIRES := python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")'
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format typecheck bench chaos lock clean
+.PHONY: help install demo test lint format typecheck bench chaos soak lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ bench: $(INSTALLED) ## Measure throughput, latency and memory (minutes; not part
 
 chaos: $(INSTALLED) ## Hurt it at random and check it: make chaos MINUTES=3 SEED=1
 	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),3) $(if $(SEED),--seed $(SEED))
+
+soak: $(INSTALLED) ## Run a steady high load and see that nothing grows: make soak MINUTES=10
+	$(BIN)/python -m tests.chaos.soak --minutes $(or $(MINUTES),10)
 
 lock: ## Pin all dependencies anew in requirements.lock (needs uv)
 	$(BUILD_REQUIRES) | $(LOCK) --all-extras --output-file requirements.lock

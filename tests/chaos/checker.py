@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 
-from tests.chaos.evidence import Ask, Call, Evidence, Limit
+from tests.chaos.evidence import Ask, Call, Evidence
+from tests.chaos.windows import limits_broken
 from tests.support import PERMANENT
 
 
@@ -185,61 +186,9 @@ def only_attempt_is_only_call(evidence: Evidence) -> None:
     _complain("I5 at most once was twice", wrong)
 
 
-def rate_holds(name: str, limit: Limit, calls: Iterable[Call]) -> None:
-    """I7 for one upstream and some of its calls."""
-    started = sorted((c for c in calls if c.started_s is not None), key=lambda call: call.started_s or 0)
-    _rates_hold(name, limit, started)
-    running = _most_at_once(started)
-    if limit.concurrency and running > limit.concurrency:
-        raise Broken(f"I7 {name}: {running} calls at once, limit {limit.concurrency}")
-
-
 def limits_hold(evidence: Evidence) -> None:
-    """I7: no window of 1, 10 or 60 s over the limit, measured at the upstream."""
-    for name, limit in evidence.limits.items():
-        rate_holds(name, limit, evidence.calls[name])
-
-
-JITTER_S = 0.1
-"""How much later than its grant one call may arrive than another."""
-
-
-def _rates_hold(name: str, limit: Limit, calls: Sequence[Call]) -> None:
-    rates: tuple[tuple[int | None, Callable[[Call], int]], ...] = (
-        (limit.rpm, lambda call: 1),
-        (limit.tpm, lambda call: call.charged_tokens),
-    )
-    for per_minute, weigh in rates:
-        for window_s in (1.0, 10.0, 60.0):
-            if not per_minute:
-                continue
-            most = per_minute * (window_s + limit.slice_s + JITTER_S) / (60 + limit.slice_s) + 1
-            if weigh is not rates[0][1]:
-                # A token estimate is settled when the answer is here; what runs meanwhile is over by its error.
-                most += sum(sorted((call.charged_tokens for call in calls), reverse=True)[:8])
-            found = _most_in_window(calls, window_s, weigh)
-            if found > most:
-                raise Broken(f"I7 {name}: {found} in {window_s:g} s, at most {most:.0f} allowed")
-
-
-def _most_in_window(calls: Sequence[Call], window_s: float, weigh: Callable[[Call], int]) -> int:
-    most = inside = oldest = 0
-    for call in calls:
-        inside += weigh(call)
-        while (call.started_s or 0) - (calls[oldest].started_s or 0) >= window_s:
-            inside -= weigh(calls[oldest])
-            oldest += 1
-        most = max(most, inside)
-    return most
-
-
-def _most_at_once(calls: Sequence[Call]) -> int:
-    steps = sorted([(call.started_s or 0.0, 1) for call in calls] + [(call.ended_s, -1) for call in calls])
-    most = now = 0
-    for _, step in steps:
-        now += step
-        most = max(most, now)
-    return most
+    """I7: no window of 1, 10 or 60 s over the limit, and never too many calls at once, measured at the upstream."""
+    _complain("I7 over a limit", limits_broken(evidence))
 
 
 HELD = r"chatq:(leases|deadlines|payload)$|chatq:(slots|aside|fair|ready|later|lot|quarantine):"
@@ -372,6 +321,11 @@ def recovery_times(evidence: Evidence) -> list[float]:
     return sorted(found)
 
 
+def resources_are_flat(evidence: Evidence) -> None:
+    """I22: memory, files, threads and tasks are at the end what they were."""
+    _complain("I22 not flat", (line for course in evidence.courses for line in course.broken()))
+
+
 INVARIANTS = (
     nothing_is_lost,
     no_phantoms,
@@ -393,4 +347,5 @@ INVARIANTS = (
     nothing_is_told,
     work_goes_on,
     blows_are_overcome,
+    resources_are_flat,
 )

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 import redis
 
+from tests.chaos.vitals import Course
+
 COMPLETED = frozenset({"completed"})
 
 
@@ -24,9 +26,12 @@ class Call(Protocol):
     attempt: str | None
     model: str | None
     digest: str | None
+    source: str | None
+    """The worker, where the run told it apart."""
     status: int | None
     fault: str | None
     arrived_at: float
+    ended_at: float
     started_s: float | None
     ended_s: float
     charged_tokens: int
@@ -82,6 +87,31 @@ class Lease:
     worker: str
 
 
+@dataclass(frozen=True)
+class Delay:
+    """What was granted from `since` on may have reached its upstream as late as `until`. Unix seconds.
+
+    Attributes:
+        worker: Whose calls; None: anybody's.
+    """
+
+    since: float
+    until: float
+    worker: str | None = None
+
+
+@dataclass(frozen=True)
+class Orphans:
+    """From `since` on a worker's leases may have run out, and its slots may be others', while its calls go on.
+
+    That is so for the calls it sends until `until`. Unix seconds.
+    """
+
+    since: float
+    until: float
+    worker: str
+
+
 @dataclass
 class Declared:
     """What the faults of a run may lead to. Said by who injects them, never inferred from what happened.
@@ -94,6 +124,11 @@ class Declared:
         deadline_slack_s, cancel_slack_s: How late after its deadline or its cancel a call may still arrive.
         lease_slack_s: How long a lease may be overdue before somebody takes the job over.
         recovery_s: Longest time until a blow's jobs go on elsewhere.
+        delays: Calls that came later than they were granted.
+        orphans: Calls without a slot.
+        ledger_lost: From when to when (Unix seconds) nobody knew what was booked: Redis had lost it.
+        overcharged: From when to when an upstream counted tokens of calls that it turned away with an injected
+            429, and so refused calls early. chatq books nothing for what a limit turns away.
     """
 
     failures: set[str] = field(default_factory=set)
@@ -104,16 +139,36 @@ class Declared:
     cancel_slack_s: float = 0.25
     lease_slack_s: float = 12.0
     recovery_s: float = 45.0
+    delays: list[Delay] = field(default_factory=list)
+    orphans: list[Orphans] = field(default_factory=list)
+    ledger_lost: list[tuple[float, float]] = field(default_factory=list)
+    overcharged: list[tuple[float, float]] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Limit:
-    """A limit of one upstream, to be checked against its log; None = none."""
+    """What the calls to one upstream, or for one client, may use; None = any number.
 
+    Attributes:
+        slice_s: Burst: the allowance of this many seconds may be used at once.
+    """
+
+    upstream: str | None = None
+    client: str | None = None
     rpm: int | None = None
     tpm: int | None = None
     concurrency: int | None = None
     slice_s: float = 0.5
+
+    @property
+    def name(self) -> str:
+        return self.upstream or f"client {self.client}"
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Those that there are."""
+        numbers = {"rpm": self.rpm, "tpm": self.tpm, "concurrency": self.concurrency}
+        return {name: number for name, number in numbers.items() if number is not None}
 
 
 @dataclass
@@ -157,8 +212,9 @@ class Evidence:
     most_overdue_s: float = 0.0
     blows: list[Blow] = field(default_factory=list)
     logs: str = ""
-    limits: dict[str, Limit] = field(default_factory=dict)
-    """By upstream."""
+    limits: list[Limit] = field(default_factory=list)
+    courses: list[Course] = field(default_factory=list)
+    """What processes held that lived all the time."""
 
     def error_code(self, job_id: str) -> str:
         """The code of a job's error; empty without one."""
@@ -167,6 +223,15 @@ class Evidence:
 
     def all_calls(self) -> list[Call]:
         return [call for calls in self.calls.values() for call in calls]
+
+    def calls_under(self, limit: Limit) -> list[Call]:
+        """The calls that a limit is for."""
+        if limit.upstream is not None:
+            return list(self.calls[limit.upstream])
+        asks = self.asks
+        return [
+            call for call in self.all_calls() if call.job in asks and asks[call.job].client == limit.client
+        ]
 
 
 FIELDS = (

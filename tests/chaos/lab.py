@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import signal
 import subprocess
@@ -25,9 +26,10 @@ from shared.store import scripts
 from shared.store.hygiene import adopt_orphans, trim_registries
 from shared.store.limits import LimitStore
 from simulator import Simulator, SimulatorConfig, text_digest
-from tests.chaos.evidence import Ask, Blow, Declared, Evidence, Journal, Lease, Limit, take_snapshot
+from tests.chaos.evidence import Ask, Blow, Declared, Delay, Evidence, Journal, Lease, Limit, take_snapshot
 from tests.chaos.load import Load, Planned, plan
 from tests.chaos.proxy import Proxy
+from tests.chaos.vitals import Course
 from tests.support import KEYS, SERVERS, RedisServer, WorkerRunner, provider_env
 
 PRIMARY, SECONDARY = "ollama", "openrouter"
@@ -55,6 +57,9 @@ WIDE = {f"CHATQ_PROVIDERS__{name.upper()}__LIMITS__CONCURRENCY": "2000" for name
 
 WORKER = ("-m", "tests.chaos.worker_main")
 
+TICK_S = 0.02
+"""How often the test's own loop is looked at."""
+
 
 class Lab:
     """Everything a run needs. Open it with `Lab.open`.
@@ -64,6 +69,7 @@ class Lab:
         upstreams: Simulators by provider.
         redis_proxy, upstream_proxies: In front of them; nobody goes through them who was not told to.
         declared: What the faults injected may lead to.
+        limits, courses: What else is for the checker.
     """
 
     raw: redis.Redis
@@ -79,7 +85,8 @@ class Lab:
         self.rng = random.Random(seed)
         self.env = {**SHORT, **WIDE, **env}
         self.declared = Declared()
-        self.limits: dict[str, Limit] = {}
+        self.limits: list[Limit] = []
+        self.courses: list[Course] = []
         self.asks: dict[str, Ask] = {}
         self.in_doubt: set[str] = set()
         self.blows: list[Blow] = []
@@ -96,6 +103,7 @@ class Lab:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = threading.Event()
         self._expected_exits: dict[int, Set[int]] = {}
+        self._names: dict[int, str] = {}
 
     @classmethod
     @asynccontextmanager
@@ -136,6 +144,7 @@ class Lab:
             lab.producer = await stack.enter_async_context(Producer.open(settings, registry=registry))
             lab.watch = await stack.enter_async_context(lab.producer.watch())
             stack.push_async_callback(lab._end_tasks)
+            lab.background(lab._watch_loop())
             stack.enter_context(lab._sampler())
             yield lab
 
@@ -205,12 +214,16 @@ class Lab:
             ready: Return only when it is registered.
             exits: Exit codes that are in order at the end.
         """
-        settings = {**self._addresses(via_proxy=via_upstream_proxy), **self.env, **env}
+        name = f"worker-{len(self.fleet.processes)}"
+        settings = {
+            **self._addresses(via_proxy=via_upstream_proxy), **self.env, **env,
+            **{f"CHATQ_PROVIDERS__{p.upper()}__HEADERS": f'{{X-Source = "{name}"}}' for p in self.upstreams},
+        }  # fmt: skip
         if via_redis_proxy:
             settings["CHATQ_REDIS_URL"] = self.redis_proxy_url
         process = await asyncio.to_thread(self.fleet.start, *args, module=WORKER, ready=ready, **settings)
-        self._expected_exits[process.pid] = exits
-        self.journal.write("worker started", pid=process.pid, env=env)
+        self._expected_exits[process.pid], self._names[process.pid] = exits, name
+        self.journal.write("worker started", pid=process.pid, name=name, env=env)
         return process
 
     async def start_all(
@@ -227,6 +240,10 @@ class Lab:
     @property
     def redis_proxy_url(self) -> str:
         return f"unix://{self.folder / 'proxy.sock'}"
+
+    def name_of(self, process: subprocess.Popen[bytes]) -> str:
+        """What a worker's calls say of their source."""
+        return self._names[process.pid]
 
     def held_by(self, pid: int) -> frozenset[str]:
         """Jobs whose lease is in this process's hands."""
@@ -303,10 +320,13 @@ class Lab:
         self.journal.write("accepted", jobs=len(ids), load=asdict(load))
         return ids
 
-    async def feed(self, load: Load, *, every_s: float = 0.2) -> None:
-        """Submit a load like this again and again, until cancelled."""
+    async def feed(self, load: Load, *, every_s: float = 0.2, most_open: float = math.inf) -> None:
+        """Submit a load like this again and again, until cancelled; not while `most_open` of its jobs are open."""
+        ids: set[str] = set()
         while not self._closing.is_set():
-            await asyncio.shield(asyncio.create_task(self.submit(load)))
+            ids -= self._sightings.keys()
+            if len(ids) < most_open:
+                ids.update(await asyncio.shield(asyncio.create_task(self.submit(load))))
             await asyncio.sleep(every_s)
 
     def _accept(self, one: Planned, job_id: str, sent_at: float, acked_at: float) -> None:
@@ -407,10 +427,12 @@ class Lab:
             await asyncio.sleep(every_s)
             ids = list(self.asks)
             some = self.rng.sample(ids, min(jobs, len(ids)))
+            had_ended = self._sightings.keys() & set(some)  # others may end while the answer is on its way
             with suppress(StoreError):
                 for job_id, job in zip(some, await self.producer.get_many(some), strict=True):
                     if job is not None:
-                        self._see(job)
+                        if job.state.is_terminal or job_id in had_ended:
+                            self._see(job)
                     elif job_id not in self.declared.lost:
                         self._breaches.append(f"{job_id} is unknown")
 
@@ -456,6 +478,14 @@ class Lab:
     def total(self, name: str) -> int:
         """A counter of the store's."""
         return int(self.raw.hget("chatq:totals", name) or 0)
+
+    async def _watch_loop(self) -> None:
+        """Upstreams and proxies are on this loop: while it is held up, calls wait unseen. That is our delay."""
+        while True:
+            since = time.time()
+            await asyncio.sleep(TICK_S)
+            if time.time() - since > 2 * TICK_S:
+                self.declared.delays.append(Delay(since, time.time()))
 
     def _sample(self) -> None:
         """Look at the leases ten times a second, in a thread: the loop's own stalls must not blind it."""
@@ -515,8 +545,14 @@ class Lab:
         logs = "\n".join(self.fleet.log(process) for process in self.fleet.processes)
         return Evidence(
             self.asks, dict(calls), snapshot, self.declared, self.in_doubt, self._sightings, self._breaches,
-            self._leases, self._most_overdue_s, self.blows, logs, self.limits,
+            self._leases, self._most_overdue_s, self.blows, logs, self.limits, self.courses,
         )  # fmt: skip
+
+
+def limit_env(limit: Limit) -> dict[str, str]:
+    """How chatq is told of a limit."""
+    table = f"PROVIDERS__{limit.upstream}" if limit.upstream else f"CLIENTS__{limit.client}"
+    return {f"CHATQ_{table}__LIMITS__{name}".upper(): str(number) for name, number in limit.numbers.items()}
 
 
 def script_marker(name: str) -> bytes:

@@ -24,6 +24,7 @@ class Load:
         deadline_share, deadline_s: Part with a deadline, from half to this long after the submit.
         cancel_share: Part that is cancelled at a random time.
         max_tokens: The request's cap; None = none.
+        padding: Words added to the prompts, in turn.
         name: Tells the texts of loads apart.
     """
 
@@ -39,6 +40,7 @@ class Load:
     cancel_share: float = 0.0
     max_tokens: int | None = 16
     max_attempts: int | None = None
+    padding: tuple[int, ...] = (0,)
     name: str = "load"
 
 
@@ -57,7 +59,7 @@ def plan(load: Load, rng: random.Random) -> Iterator[Planned]:
     """The jobs of a load; the same for the same generator state."""
     tag = f"{rng.getrandbits(48):012x}"
     for n in range(load.jobs):
-        text = f"prompt {load.name} {tag} number {n}"
+        text = f"prompt {load.name} {tag} number {n}" + " lorem" * load.padding[n % len(load.padding)]
         request = {"model": load.model, "messages": [{"role": "user", "content": text}]}
         if load.max_tokens:
             request["max_tokens"] = load.max_tokens

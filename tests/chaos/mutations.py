@@ -33,10 +33,9 @@ MUTATIONS: dict[str, tuple[Patch, ...]] = {
     "no-claim-compare-and-set": (
         Patch("claim_jobs", "if job.status ~= 'queued' or job.origin ~= queue then", "if false then"),
     ),
-    "no-refund": (
-        Patch("finalize_jobs", "for _, s in ipairs(d.limited) do settle_tokens(s, d.more or 0) end", ""),
-    ),
+    "no-refund": (Patch("finalize_jobs", "if s.ms_per_token and more ~= 0 then", "if false then"),),
     "no-allow-oom": (Patch("finalize_jobs", "#!lua flags=allow-oom\n", "#!lua\n"),),
+    "no-limiter": (Patch("claim_jobs", "if s.is_calm then return nil end", "if true then return nil end"),),
     "no-rescuer-guard": (
         Patch(
             "rescue_jobs",

@@ -9,39 +9,77 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import statistics
 import subprocess
+import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
-import psutil
-
 from producer import Lane
+from shared.background import end_tasks
 from shared.errors import StoreError
 from shared.store.limits import LimitStore
-from tests.chaos.checker import check, recovery_times
-from tests.chaos.evidence import Evidence
-from tests.chaos.lab import PRIMARY, SECONDARY, Lab, script_marker
-from tests.chaos.load import Load
+from tests.chaos.checker import check
+from tests.chaos.evidence import Delay, Limit, Orphans
+from tests.chaos.lab import LEASE_S, PRIMARY, RENEW_S, SECONDARY, Lab, limit_env, script_marker
+from tests.chaos.load import FALLBACK, Load
+from tests.chaos.report import Report
+from tests.chaos.vitals import Course, Leeway, read_process, told_tasks
 from tests.support import wait_until
 
+LIMITS = (
+    Limit(PRIMARY, rpm=4_200, tpm=150_000),
+    Limit(SECONDARY, concurrency=4),
+    Limit(client="c", rpm=900),
+)
+"""What chatq is told; the providers enforce theirs."""
+
+SLICE_S = 1.0
+"""As providers do that read 60,000 a minute as 1,000 a second."""
+
 LOAD = Load(
-    jobs=60, clients=("a", "b", "c"), lanes=tuple(Lane), fallback_share=0.5, once_share=0.03, deadline_share=0.05,
-    deadline_s=4.0, cancel_share=0.05, max_attempts=6,
+    jobs=40, clients=("a", "b"), lanes=tuple(Lane), fallback_share=0.5, once_share=0.03, deadline_share=0.05,
+    deadline_s=4.0, cancel_share=0.05, max_attempts=6, padding=(0, 0, 40),
 )  # fmt: skip
+
+LOADS = (
+    (LOAD, 120),
+    (replace(LOAD, name="second", model=FALLBACK, upstream_model="m", fallback_share=0.0), 80),
+    (replace(LOAD, name="limited", jobs=10, clients=("c",)), 30),
+)
+"""Each is submitted again as long as fewer of its jobs than that are open: more than the limits let pass."""
 
 TRANSIENT = {
     "connect_failed", "connect_timeout", "connection_lost", "truncated", "malformed", "empty_body", "no_choices",
     "error_in_answer", "read_timeout", "total_timeout", "server_error", "overloaded", "rate_limited", "worker_lost",
-    "quota_exhausted", "poison",
+    "quota_exhausted", "proxy_error", "poison",
 }  # fmt: skip
 """What a job may fail with when its attempts are spent; `poison` when its workers were killed in a row."""
 
+SLOTS = 60
+"""A worker's."""
+
+LEEWAYS = {
+    "RSS MB": Leeway(0.10, 4),
+    "open files": Leeway(plus=SLOTS),
+    "threads": Leeway(plus=1),
+    "tasks": Leeway(plus=10),
+}
+"""Connections come and go with the faults, one a slot at most."""
+
 LONGEST_PAUSE_S = 2.5
 """Longest that a worker or Redis stands still."""
+
+RETRY_S = 1.2
+"""How long after Redis is back a script whose reply was lost may be sent again, and show what it granted before."""
+
+AWAKE_S = 0.3
+"""How long after it wakes up a worker may take to send what it was granted before it stood still."""
+
+LIVELY_S = LEASE_S - RENEW_S
+"""A worker that stands still for no longer keeps its leases."""
 
 
 class Nemesis:
@@ -71,7 +109,7 @@ class Nemesis:
         # 5: it came up, or had to go, while Redis was out of reach. -15: told to stop before it took signals.
         process = await self.lab.start(
             "--concurrency",
-            "60",
+            str(SLOTS),
             ready=False,
             via_redis_proxy=True,
             via_upstream_proxy=True,
@@ -88,6 +126,14 @@ class Nemesis:
     async def replace(self, process: subprocess.Popen[bytes]) -> None:
         self.workers.remove(process)
         await self.start_worker()
+
+    @contextmanager
+    def held_up(self, after_s: float, process: subprocess.Popen[bytes] | None = None) -> Iterator[None]:
+        """Declare that grants may reach upstreams late, one worker's or all, until so long after the block."""
+        since = time.time()
+        yield
+        worker = self.lab.name_of(process) if process is not None else None
+        self.lab.declared.delays.append(Delay(since, time.time() + after_s, worker))
 
     def look_at_slowlog(self) -> None:
         """Before Redis forgets it."""
@@ -137,10 +183,14 @@ async def kill_all_workers(n: Nemesis) -> None:
 
 async def pause_worker(n: Nemesis) -> None:
     """F7."""
-    process = n.victim()
-    n.lab.stop(process)
-    await asyncio.sleep(n.rng.uniform(0.3, LONGEST_PAUSE_S))
-    process.send_signal(signal.SIGCONT)
+    process, since = n.victim(), time.time()
+    with n.held_up(AWAKE_S, process):
+        n.lab.stop(process)
+        await asyncio.sleep(n.rng.uniform(0.3, LONGEST_PAUSE_S))
+        process.send_signal(signal.SIGCONT)
+    if time.time() - since > LIVELY_S:
+        orphans = Orphans(since + LIVELY_S, time.time() + AWAKE_S, n.lab.name_of(process))
+        n.lab.declared.orphans.append(orphans)
 
 
 async def tell_worker_to_stop(n: Nemesis) -> None:
@@ -161,25 +211,28 @@ async def eat_replies(n: Nemesis) -> None:
 
 async def break_lines_to_redis(n: Nemesis) -> None:
     """F12."""
-    n.lab.redis_proxy.reset_share, n.lab.redis_proxy.delay_s = 0.01, 0.003
-    await asyncio.sleep(n.rng.uniform(0.5, 1.5))
-    n.lab.redis_proxy.heal()
+    with n.held_up(RETRY_S):
+        n.lab.redis_proxy.reset_share, n.lab.redis_proxy.delay_s = 0.01, 0.003
+        await asyncio.sleep(n.rng.uniform(0.5, 1.5))
+        n.lab.redis_proxy.heal()
 
 
 async def stall_redis(n: Nemesis) -> None:
     """F13."""
     assert n.lab.server.process is not None
-    n.lab.server.process.send_signal(signal.SIGSTOP)
-    await asyncio.sleep(n.rng.uniform(0.2, LONGEST_PAUSE_S))
-    n.lab.server.process.send_signal(signal.SIGCONT)
+    with n.held_up(RETRY_S):
+        n.lab.server.process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(n.rng.uniform(0.2, LONGEST_PAUSE_S))
+        n.lab.server.process.send_signal(signal.SIGCONT)
 
 
 async def kill_redis(n: Nemesis) -> None:
     """F14."""
     n.look_at_slowlog()
-    n.lab.server.kill()
-    await asyncio.sleep(n.rng.uniform(0.0, 1.0))
-    await asyncio.to_thread(n.lab.server.start)
+    with n.held_up(RETRY_S):
+        n.lab.server.kill()
+        await asyncio.sleep(n.rng.uniform(0.0, 1.0))
+        await asyncio.to_thread(n.lab.server.start)
     n.lab.raw.config_set("slowlog-log-slower-than", 1000)
 
 
@@ -198,9 +251,10 @@ async def fill_redis(n: Nemesis) -> None:
 async def cut_off_redis(n: Nemesis) -> None:
     """F23: for all workers, one direction or both."""
     proxy = n.lab.redis_proxy
-    proxy.drops_replies, proxy.drops_requests = True, n.rng.random() < 0.5
-    await asyncio.sleep(n.rng.uniform(0.3, LONGEST_PAUSE_S))
-    proxy.heal()
+    with n.held_up(RETRY_S):
+        proxy.drops_replies, proxy.drops_requests = True, n.rng.random() < 0.5
+        await asyncio.sleep(n.rng.uniform(0.3, LONGEST_PAUSE_S))
+        proxy.heal()
 
 
 async def slow_upstream(n: Nemesis) -> None:
@@ -234,9 +288,12 @@ async def storm(n: Nemesis) -> None:
     """F31, F32."""
     upstream = n.lab.upstreams[n.rng.choice((PRIMARY, SECONDARY))]
     kind = n.rng.choice(("429", "429-bare", "500", "503", "529"))
+    since = time.time()
     upstream.set(faults={kind: n.rng.choice((0.3, 1.0))}, retry_after_s=n.rng.choice((0.0, 0.3)))
     await asyncio.sleep(n.rng.uniform(0.3, 1.0))
     upstream.set(faults={})
+    if kind.startswith("429"):
+        n.lab.declared.overcharged.append((since, time.time() + SLICE_S))
 
 
 async def upstream_outage(n: Nemesis) -> None:
@@ -281,91 +338,49 @@ FAULTS: tuple[Fault, ...] = (
 )  # fmt: skip
 
 
-@dataclass
-class Report:
-    """What one run came to."""
-
-    seed: int
-    minutes: float
-    faults: Counter[str]
-    evidence: Evidence
-    worst_script_ms: float
-    before: dict[str, float] = field(default_factory=dict)
-    after: dict[str, float] = field(default_factory=dict)
-
-    def rows(self) -> list[tuple[str, str]]:
-        """Name and value, for a table."""
-        snapshot, times = self.evidence.snapshot, recovery_times(self.evidence)
-        states = Counter(job.get("cq_state", "open") for job in snapshot.jobs.values())
-        calls = Counter(call.job for call in self.evidence.all_calls() if call.status == 200)
-        spare = sum(calls.values()) - len(calls)
-        ends = Counter(event["job"] for event in snapshot.outcomes)
-        percentiles = statistics.quantiles(times, n=100) if len(times) > 1 else [0.0] * 99
-        slowest, totals = max(times, default=0.0), snapshot.totals
-        change = ", ".join(f"{k} {self.before[k]:.0f} → {self.after[k]:.0f}" for k in self.before)
-        return [
-            ("seed", str(self.seed)),
-            ("minutes", f"{self.minutes:g}"),
-            ("faults injected", f"{self.faults.total()} of {len(self.faults)} kinds"),
-            ("", ", ".join(f"{name} {times}" for name, times in sorted(self.faults.items()))),
-            ("jobs accepted", str(len(self.evidence.asks))),
-            ("outcomes", ", ".join(f"{state} {count}" for state, count in sorted(states.items()))),
-            ("lost", str(len(self.evidence.asks.keys() - snapshot.jobs.keys()))),
-            ("jobs with two outcomes", str(sum(n > 1 for n in ends.values()))),
-            ("answers paid for twice", str(spare)),
-            ("salvaged · stale outcomes", f"{totals.get('salvaged', 0)} · {totals.get('stale', 0)}"),
-            ("jobs rescued", str(totals.get("rescued", 0))),
-            ("recoveries", str(len(times))),
-            ("recovery p50 · p99 · max", f"{percentiles[49]:.1f} · {percentiles[98]:.1f} · {slowest:.1f} s"),
-            ("slowest script", f"{self.worst_script_ms:.1f} ms"),
-            ("first worker", change),
-        ]  # fmt: skip
-
-
-async def _vitals(lab: Lab, process: subprocess.Popen[bytes]) -> dict[str, float]:
-    """RSS, open files, threads and asyncio tasks of a worker."""
-    known = lab.fleet.log(process).count("tasks=")
-    process.send_signal(signal.SIGUSR1)
-    await wait_until(lambda: lab.fleet.log(process).count("tasks=") > known)
-    about = psutil.Process(process.pid)
-    tasks = int(lab.fleet.log(process).rpartition("tasks=")[2].split()[0])
-    return {
-        "RSS MB": about.memory_info().rss / 1e6,
-        "open files": about.num_fds(),
-        "threads": about.num_threads(),
-        "tasks": tasks,
-    }
-
-
 async def run(folder: Path, *, minutes: float, seed: int) -> Report:
     """One run, checked.
 
     Raises:
         Broken: An invariant does not hold; the journal is in the folder.
     """
-    async with Lab.open(folder, seed=seed, producer_via_proxy=True) as lab:
-        rng = random.Random(seed)
-        lab.declared.failures |= TRANSIENT
-        # A worker that stood still between claim and call makes the call when it wakes up.
-        lab.declared.cancel_slack_s = lab.declared.deadline_slack_s + LONGEST_PAUSE_S
-        lab.raw.config_set("slowlog-log-slower-than", 1000)
-        nemesis = Nemesis(lab, rng)
-        for _ in range(3):
+    env = {name: value for limit in LIMITS for name, value in limit_env(limit).items()}
+    async with Lab.open(folder, seed=seed, env=env, producer_via_proxy=True) as lab:
+        nemesis = Nemesis(lab, random.Random(seed))
+        prepare(lab)
+        tasks = folder / "tasks"
+        keeper = await nemesis.start_worker(CHAOS_TASKS=str(tasks))
+        for _ in range(2):
             await nemesis.start_worker()
-        keeper = nemesis.workers[0]
-        submitting = lab.background(lab.feed(LOAD, every_s=0.4))
-        collecting = lab.background(lab.collect_for_ever())
         lab.background(lab.poll())
+        load = [lab.background(lab.feed(load, most_open=most_open)) for load, most_open in LOADS]
+        load.append(lab.background(lab.collect_for_ever()))
         await lab.until_seen(120)
-        before = await _vitals(lab, keeper)
+        await wait_until(tasks.exists)
+        course = Course("first worker", LEEWAYS)
+        lab.courses.append(course)
+        load.append(lab.background(course.follow(lambda: read_process(keeper.pid, told_tasks(tasks)))))
         await nemesis.run_for(minutes * 60)
-        for task in (submitting, collecting):
-            task.cancel()
-        await asyncio.gather(submitting, collecting, return_exceptions=True)
+        await end_tasks(*load)
+        for task in load:
+            if not task.cancelled():
+                task.result()  # it ended by an error
         lab.note("quiescence")
         await lab.collect(timeout_s=40)
-        after = await _vitals(lab, keeper)
         nemesis.look_at_slowlog()
+        lab.declared.delays += [Delay(at, at + RETRY_S) for at in lab.redis_proxy.eaten_at]
         evidence = await lab.evidence()
         check(evidence)
-        return Report(seed, minutes, nemesis.injected, evidence, nemesis.worst_script_ms, before, after)
+        return Report(seed, minutes, nemesis.injected, evidence, nemesis.worst_script_ms)
+
+
+def prepare(lab: Lab) -> None:
+    """The limits, at the providers and for the checker, and what any of the faults may lead to."""
+    lab.limits += LIMITS
+    for limit in LIMITS:
+        if limit.upstream is not None:
+            lab.upstreams[limit.upstream].set(**limit.numbers, slice_s=SLICE_S, rate_headers="none")
+    lab.declared.failures |= TRANSIENT
+    # A worker that stood still between claim and call makes the call when it wakes up.
+    lab.declared.cancel_slack_s = lab.declared.deadline_slack_s + LONGEST_PAUSE_S
+    lab.raw.config_set("slowlog-log-slower-than", 1000)

@@ -6,6 +6,7 @@ import asyncio
 import random
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -45,7 +46,7 @@ class Proxy:
         reset_share: Probability that a chunk of a client resets its connection.
         trickle_s: Replies come one byte at a time, this far apart; 0 = off.
         half_closes: After the first request chunk of a connection, the server is told that the client has ended.
-        eaten: Replies swallowed so far.
+        eaten_at: When replies were swallowed, Unix seconds.
     """
 
     def __init__(self, listen: Address, target: Address, *, seed: int = 0) -> None:
@@ -56,7 +57,7 @@ class Proxy:
         self.reset_share = 0.0
         self.trickle_s = 0.0
         self.half_closes = False
-        self.eaten = 0
+        self.eaten_at: list[float] = []
         self._listen = listen
         self._rng = random.Random(seed)
         self._to_eat: list[bytes] = []
@@ -153,7 +154,7 @@ class Proxy:
         while data := await reader.read(CHUNK):
             if link.is_eating:
                 link.is_eating = False
-                self.eaten += 1
+                self.eaten_at.append(time.time())
                 link.reset()
                 return
             for piece in [data[i : i + 1] for i in range(len(data))] if self.trickle_s else [data]:

@@ -11,6 +11,7 @@ import pytest
 from simulator import CallRecord
 from tests.chaos.checker import Broken, check
 from tests.chaos.evidence import Ask, Blow, Declared, Evidence, Lease, Limit, Snapshot
+from tests.chaos.vitals import Course, Leeway
 
 DIGEST = "0123456789abcdef"
 
@@ -26,7 +27,7 @@ def sound() -> Evidence:
         "cq_max": "3",
     }
     call = CallRecord(
-        1000.1, "openai", "/", "a", "1", None, digest=DIGEST, status=200, started_s=5.0, ended_s=5.1
+        1000.1, "openai", "/", "a", "1", None, ended_at=1000.2, digest=DIGEST, status=200, started_s=5.0
     )
     attempt = {"job": "a", "token": "1-x", "status": 200, "error": None}
     snapshot = Snapshot(
@@ -77,6 +78,18 @@ def slow_recovery(evidence: Evidence) -> None:
     evidence.blows.append(Blow(900.0, 1, "kill", frozenset({"a"})))
 
 
+def over_the_limit(evidence: Evidence) -> None:
+    for n in range(30):
+        more_calls(evidence, job=None, arrived_at=1000.2 + n / 100, ended_at=1000.2 + n / 100)
+    evidence.limits.append(Limit("up", rpm=600))
+
+
+def grow(evidence: Evidence) -> None:
+    course = Course("worker", {"RSS MB": Leeway(0.1, 4)})
+    course.readings += [{"RSS MB": 70.0 + n} for n in range(40)]
+    evidence.courses.append(course)
+
+
 FLAWS: dict[str, tuple[str, Callable[[Evidence], object]]] = {
     "a lost job": ("I1", lose),
     "an open job": ("I1", lambda e: e.snapshot.jobs["a"].update(status="queued")),
@@ -94,7 +107,8 @@ FLAWS: dict[str, tuple[str, Callable[[Evidence], object]]] = {
     "a call too many": ("I5", lambda e: more_calls(e)),
     "attempts over the limit": ("I5", lambda e: e.snapshot.jobs["a"].update(cq_attempts="4")),
     "somebody else's answer": ("I6", lambda e: setattr(e.asks["a"], "digests", frozenset({"f" * 16}))),
-    "too many calls at once": ("I7", lambda e: e.limits.update(up=Limit(concurrency=0.5))),  # type: ignore[arg-type]
+    "a window over its limit": ("I7", over_the_limit),
+    "too many calls at once": ("I7", lambda e: e.limits.append(Limit("up", concurrency=0))),
     "a slot kept": ("I8", lambda e: key(e, "chatq:slots:account:p")),
     "a lease kept": ("I8", lambda e: key(e, "chatq:leases")),
     "an orphan": ("I9", lambda e: setattr(e, "most_overdue_s", 60.0)),
@@ -113,6 +127,7 @@ FLAWS: dict[str, tuple[str, Callable[[Evidence], object]]] = {
     "an API key in a log": ("I19", lambda e: setattr(e, "logs", "Bearer test-key-cloud")),
     "a long pause": ("I21", pause),
     "a recovery that takes too long": ("I21", slow_recovery),
+    "a worker that grows": ("I22", grow),
 }
 
 

@@ -17,11 +17,12 @@ from rq.serializers import JSONSerializer
 from producer import JobState, Lane
 from shared.errors import IdempotencyConflict, JobNotFound
 from shared.store.limits import LimitStore
-from tests.chaos.checker import check, rate_holds, recovery_times
+from tests.chaos.checker import check, recovery_times
 from tests.chaos.evidence import Ask, Limit
-from tests.chaos.lab import LEASE_S, PRIMARY, RESCUE_S, SECONDARY, Lab
+from tests.chaos.lab import LEASE_S, PRIMARY, RESCUE_S, SECONDARY, Lab, limit_env
 from tests.chaos.load import Load
 from tests.chaos.producer_main import batch
+from tests.chaos.windows import rates_broken
 from tests.support import ROOT, wait_until
 
 
@@ -230,9 +231,22 @@ async def test_lowered_limits_hold_at_once(lab: Lab) -> None:
     assert await lab.collect()
     evidence = await lab.evidence()
     check(evidence)
-    rate_holds(
-        PRIMARY, Limit(rpm=12_000), [c for c in evidence.calls[PRIMARY] if c.arrived_at > lowered_at + 1]
-    )
+    limit, calls, delays = Limit(PRIMARY, rpm=12_000), evidence.calls[PRIMARY], evidence.declared.delays
+    assert list(rates_broken(limit, calls, delays, since=lowered_at + 1)) == []
+
+
+async def test_setting_one_limit_keeps_what_is_booked(lab: Lab) -> None:
+    """F48, I7: an operator changes the concurrency again and again: requests stay within their limit."""
+    limit = Limit(PRIMARY, rpm=6_000)
+    lab.limits.append(limit)
+    await lab.start("--concurrency", "50", **limit_env(limit))
+    await lab.submit(Load(jobs=300))
+    store = LimitStore(lab.producer._store)
+    for done in range(20, 220, 20):
+        await lab.until_ended(done)
+        await store.set("account:ollama", {"concurrency": 1_000 + done})
+    assert await lab.collect()
+    check(await lab.evidence())
 
 
 async def test_ten_thousand_clients_share(lab: Lab) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from tests.chaos.checker import Broken, check
-from tests.chaos.lab import PRIMARY, Lab
+from tests.chaos.evidence import Limit
+from tests.chaos.lab import PRIMARY, Lab, limit_env
 from tests.chaos.load import Load
 from tests.chaos.mutations import MUTATIONS
 from tests.chaos.test_redis import full_redis
@@ -49,6 +50,15 @@ async def large_estimates(lab: Lab, mutation: str) -> None:
     await lab.collect(timeout_s=5)
 
 
+async def more_than_the_limits(lab: Lab, mutation: str) -> None:
+    """More jobs than slots, and than requests a second; the provider takes them all, and its log tells."""
+    limit = Limit(PRIMARY, rpm=12_000, concurrency=30)
+    lab.limits.append(limit)
+    await lab.start(CHAOS_MUTATION=mutation, **limit_env(limit))
+    await lab.submit(Load(jobs=400))
+    await lab.collect(timeout_s=5)
+
+
 async def memory_is_short(lab: Lab, mutation: str) -> None:
     """Redis is over maxmemory while answers come in."""
     await full_redis(lab, CHAOS_MUTATION=mutation)
@@ -68,13 +78,15 @@ async def cancelled_in_dead_hands(lab: Lab, mutation: str) -> None:
     await lab.collect(timeout_s=10)
 
 
-RUNS: dict[str, Run] = {
-    "no-fence": late_answers,
-    "no-claim-compare-and-set": cancelled_in_the_queue,
-    "no-refund": large_estimates,
-    "no-allow-oom": memory_is_short,
-    "no-rescuer-guard": cancelled_in_dead_hands,
+RUNS: dict[str, tuple[Run, str]] = {
+    "no-fence": (late_answers, "I1"),
+    "no-claim-compare-and-set": (cancelled_in_the_queue, "I1"),
+    "no-refund": (large_estimates, "I1"),
+    "no-allow-oom": (memory_is_short, "I21"),
+    "no-limiter": (more_than_the_limits, "I7"),
+    "no-rescuer-guard": (cancelled_in_dead_hands, "I1"),
 }
+"""The run that needs the guard, and the first invariant that breaks without it."""
 
 
 def test_every_mutation_has_its_run() -> None:
@@ -84,13 +96,18 @@ def test_every_mutation_has_its_run() -> None:
 @pytest.mark.parametrize("mutation", MUTATIONS)
 async def test_run_without_its_guard_is_broken(lab: Lab, mutation: str) -> None:
     """The checker must see it."""
-    await RUNS[mutation](lab, mutation)
-    with pytest.raises(Broken):
-        check(await lab.evidence(timeout_s=2))
+    run, invariant = RUNS[mutation]
+    await run(lab, mutation)
+    evidence = await lab.evidence(timeout_s=2)
+    with pytest.raises(Broken, match=rf"^{invariant}\b"):
+        check(evidence)
 
 
-@pytest.mark.parametrize("mutation", ["no-claim-compare-and-set", "no-refund", "no-rescuer-guard"])
+@pytest.mark.parametrize(
+    "mutation", ["no-claim-compare-and-set", "no-limiter", "no-refund", "no-rescuer-guard"]
+)
 async def test_same_run_with_its_guard_is_fine(lab: Lab, mutation: str) -> None:
     """What breaks above is the guard's absence, not the run. (The other two runs are tests of their own.)"""
-    await RUNS[mutation](lab, "")
+    run, _ = RUNS[mutation]
+    await run(lab, "")
     check(await lab.evidence())

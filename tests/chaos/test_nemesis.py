@@ -11,6 +11,7 @@ from tests.chaos.checker import check, recovery_times
 from tests.chaos.lab import Lab
 from tests.chaos.load import Load
 from tests.chaos.nemesis import run
+from tests.chaos.windows import used
 
 SEED, MINUTES = 7, 0.35
 
@@ -27,8 +28,7 @@ async def random_faults_break_nothing(folder: Path) -> None:
     report = await run(folder, minutes=MINUTES, seed=SEED)
     assert report.faults.total() >= 8
     assert len(report.evidence.asks) > 1_000
-    assert report.after["open files"] < report.before["open files"] + 200
-    assert report.after["tasks"] < report.before["tasks"] + 20
+    assert all(shares[1] > 0.7 for _, shares in used(report.evidence)), "the limits did not matter"
 
 
 async def default_leases_recover_in_time(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 
 from shared.errors import StoreFull
 from tests.chaos.checker import check
-from tests.chaos.lab import LEASE_S, PRIMARY, Lab, script_marker
+from tests.chaos.evidence import Limit
+from tests.chaos.lab import LEASE_S, PRIMARY, Lab, limit_env, script_marker
 from tests.chaos.load import Load
 from tests.chaos.servers import free_port
 from tests.support import SERVERS, RedisServer, ended, wait_until
@@ -19,6 +21,9 @@ from tests.support import SERVERS, RedisServer, ended, wait_until
 MIX = Load(
     jobs=800, clients=("a", "b"), once_share=0.05, cancel_share=0.05, deadline_share=0.05, deadline_s=4
 )
+
+
+BRISK = Limit(PRIMARY, rpm=12_000, concurrency=70)
 
 
 @pytest.fixture
@@ -41,8 +46,23 @@ async def test_lost_replies_change_nothing(proxied: Lab) -> None:
     worker.terminate()
     assert await ended(worker) == 0
     check(await lab.evidence())
-    assert lab.redis_proxy.eaten >= 1 + len(names)
+    assert len(lab.redis_proxy.eaten_at) >= 1 + len(names)
     assert lab.total("rescued") == 0
+
+
+async def test_lost_reply_about_cancelled_jobs_changes_nothing(lab: Lab) -> None:
+    """F11, F41, I17: calls are dropped because their jobs are cancelled, and the reply to that outcome is eaten."""
+    await lab.start("--concurrency", "40", via_redis_proxy=True)
+    await lab.submit(Load(jobs=1, name="first"))
+    await lab.until_ended(1)  # Redis knows the script now: what is eaten is no NOSCRIPT
+    lab.upstreams[PRIMARY].set(latency="fixed:0.5")
+    ids = await lab.submit(Load(jobs=40))
+    await wait_until(lambda: lab.in_flight() >= 40)
+    lab.redis_proxy.eat_reply(script_marker("finalize_jobs"))
+    for job_id in ids[:10]:
+        await lab.cancel(job_id)
+    assert await lab.collect()
+    check(await lab.evidence())
 
 
 async def test_bad_lines_only_slow_it_down(proxied: Lab) -> None:
@@ -132,14 +152,17 @@ async def full_redis(lab: Lab, **env: str) -> None:
 async def test_emptied_redis_is_noticed_and_refilled(lab: Lab) -> None:
     """F22: FLUSHALL in the middle: workers go on; a client submits what is unknown again."""
     lab.upstreams[PRIMARY].set(latency="uniform:0.1,0.5")
-    await lab.start_all(["sent:0", "sent:0"], "--concurrency", "50")
+    lab.limits.append(BRISK)
+    await lab.start_all(["sent:0", "sent:0"], "--concurrency", "50", **limit_env(BRISK))
     await lab.submit(Load(jobs=300))
     await lab.until_ended(60)
     lab.declared.lost, lab.declared.goes_back = set(lab.asks), True
+    flushed_at = time.time()
     lab.raw.flushall()
     await asyncio.sleep(1.5)
     assert lab.raw.keys("rq:job:*") == []
     await wait_until(lambda: bool(lab.raw.hexists("chatq:limits", "policy")))
+    lab.declared.ledger_lost.append((flushed_at, time.time()))
     assert await lab.resubmit_unknown() == 300
     lab.declared.lost = set()
     lab.forget_sightings()
@@ -152,27 +175,32 @@ async def test_failover_with_lag_loses_only_the_lag(tmp_path: Path) -> None:
 
     What it had not copied is lost, as declared; a client submits it again under the same ids.
     """
-    port, lag_s = free_port(), 0.4
+    port, lag_s, longest_call_s = free_port(), 0.4, 0.3
     options = {"appendonly": "no", "port": str(port), "repl-diskless-sync-delay": "0"}
     async with Lab.open(tmp_path / "lab", redis_options=options, producer_via_proxy=True) as lab:
         (tmp_path / "replica").mkdir()
         replica = RedisServer(SERVERS[max(SERVERS)], tmp_path / "replica", port=str(free_port()))
         lab.failovers.append(replica)
         await asyncio.to_thread(replica.start)
-        lab.upstreams[PRIMARY].set(latency="uniform:0.05,0.3")
+        lab.upstreams[PRIMARY].set(latency=f"uniform:0.05,{longest_call_s}")
         with replica.client() as copy:
             copy.replicaof("127.0.0.1", port)
             await wait_until(lambda: copy.info("replication")["master_link_status"] == "up")
-            await lab.start_all(["sent:0", "sent:0"], "--concurrency", "40", via_redis_proxy=True)
+            lab.limits.append(BRISK)
+            limits = limit_env(BRISK)
+            await lab.start_all(["sent:0", "sent:0"], "--concurrency", "40", via_redis_proxy=True, **limits)
+            await wait_until(lambda: copy.exists("chatq:limits") == 1)  # its link may be up before it copies
             await lab.submit(Load(jobs=300))
             await lab.until_ended(100)
             copy.replicaof("NO", "ONE")
+            parted_at = time.time()
             lab.declared.goes_back = True
             lab.declared.lost = set(await lab.submit(Load(jobs=100, name="in the lag")))
             await asyncio.sleep(lag_s)
             lab.raw.replicaof("127.0.0.1", replica.port)
             await asyncio.sleep(0.3)
             lab.fail_over_to(replica)
+            lab.declared.ledger_lost.append((parted_at, time.time() + longest_call_s))
             assert await lab.resubmit_unknown() > 0
             lab.declared.lost = set()
             lab.forget_sightings()

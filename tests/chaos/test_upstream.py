@@ -11,7 +11,7 @@ import pytest
 
 from tests.chaos.checker import check
 from tests.chaos.evidence import Evidence, Limit
-from tests.chaos.lab import PRIMARY, SECONDARY, Lab
+from tests.chaos.lab import PRIMARY, SECONDARY, Lab, limit_env
 from tests.chaos.load import Load
 from tests.support import wait_until
 
@@ -163,8 +163,9 @@ async def test_bad_network_to_the_upstream_is_survived(lab: Lab) -> None:
 async def test_slow_upstream_fills_the_slots_and_no_more(lab: Lab) -> None:
     """F26: twenty times slower: calls in flight rise to the limit, and stay there."""
     lab.upstreams[PRIMARY].set(latency="fixed:0.04")
-    await lab.start("--concurrency", "100", CHATQ_PROVIDERS__OLLAMA__LIMITS__CONCURRENCY="60")
-    lab.limits[PRIMARY] = Limit(concurrency=60)
+    limit = Limit(PRIMARY, concurrency=60)
+    lab.limits.append(limit)
+    await lab.start("--concurrency", "100", **limit_env(limit))
     await lab.submit(Load(jobs=400))
     await lab.until_ended(100)
     lab.upstreams[PRIMARY].set(latency="fixed:0.8")
