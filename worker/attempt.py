@@ -177,12 +177,14 @@ class AttemptRunner:
             verdict = "limited" if found.kind == "rate" else "bad" if found.kind == "failure" else "refused"
         observed = error.observed if isinstance(error, RateLimited) else None
         is_billed = isinstance(error, UpstreamError) and error.maybe_billed
+        # Some providers count the tokens of a request when it arrives, whatever becomes of it.
+        is_drawn = is_billed or (isinstance(error, UpstreamError) and (error.status or 0) >= 500)
         return CallResult(
             grant.reserved,
             grant.claimed_at,
             verdict,
-            prompt_tokens=None if is_billed else 0,
-            output_tokens=None if is_billed else 0,
+            prompt_tokens=None if is_drawn else 0,
+            output_tokens=None if is_drawn else 0,
             observed=observed,
             blame=found,
             ended=error_class(error),

@@ -5,7 +5,8 @@ chatq's own fields in the same hash: `cq_info` (JSON: requested model, candidate
 `cq_digest`, `cq_max`, `cq_deadline` (Unix ms), `cq_cost` (what it asks of limits), `cq_route` (its candidates, if
 several), `cq_hops` (which of them it has been to), `cq_epoch`, `cq_token`, `cq_attempts`, `cq_limited`,
 `cq_drained`, `cq_abandoned`, `cq_tries` (its failed calls, a JSON object a line), `cq_wait`, `cq_notify`,
-`cq_state`, `cq_result`, `cq_error`, `cq_replayed`. RQ keeps fields it does not know.
+`cq_state`, `cq_result`, `cq_error`, `cq_replayed`, `cq_told:<token>` (a late call that was counted). RQ keeps
+fields it does not know.
 """
 
 from __future__ import annotations

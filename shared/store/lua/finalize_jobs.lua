@@ -13,7 +13,7 @@
 -- Returns a code a job: ok, same, salvaged, stale (ended or running elsewhere), revoked (ended by a cancel or stop),
 -- gone (the hash expired), broken (no hash).
 local mirror_full, max_events = ARGV[1] == 'full', ARGV[2]
-local codes, trimmed, left_wip, is_held = {}, {}, {}, {}
+local codes, trimmed, left_wip, is_held, is_told = {}, {}, {}, {}, {}
 
 local function mirror(job, token, kind, value)
   drop_execution(job.id, token)
@@ -39,17 +39,24 @@ local function settle(id, token, member, kind, value, attempt_event, full_value,
   local held = is_held[member]
   is_held[member] = nil
   local job = read_ending(id)
-  if not job then return 'gone' end
+  if not job then
+    is_told[member] = not held
+    return 'gone'
+  end
   if held then end_grant(job, member, queue, shown) end
   if TERMINAL[job.status] then
     if held then redis.call('EXPIRE', key, ttl_of(job.failure_ttl)) end -- RQ's own cancel sets none
     if not held and job.token == token and OUTCOMES[kind][1] == job.status then return 'same' end
     if held then remember_try(id, attempt_event) end
+    is_told[member] = not tell_once(id, token)
     return (job.status == 'canceled' or job.status == 'stopped') and 'revoked' or 'stale'
   end
   local code = 'ok'
   if not (held and job.status == 'started' and job.token == token) then -- FENCE
-    if kind ~= 'completed' then return 'stale' end
+    if kind ~= 'completed' then
+      is_told[member] = not tell_once(id, token)
+      return 'stale'
+    end
     code = 'salvaged'
     if job.status == 'started' then
       local other = id .. ':' .. (job.token or '')
@@ -84,7 +91,7 @@ for i = 3, #ARGV, 9 do
   if code == 'ok' or code == 'salvaged' then
     add_events(max_events, attempt_event, outcome_event)
     if code == 'salvaged' then count(code) end
-  else
+  elseif not is_told[member] then
     count(code)
     if code ~= 'same' then add_events(max_events, attempt_event, '') end
   end

@@ -84,6 +84,30 @@ async def test_change_pays_off_old_debt(bench: Bench) -> None:
     assert len(await bench.claim()) == 1
 
 
+@pytest.mark.parametrize("change", [{"concurrency": 5}, {"rpm": 600}, {"weight": 2}])
+async def test_change_gives_no_fresh_burst(bench: Bench, change: dict[str, float]) -> None:
+    """What was drawn stays drawn, however often something is set."""
+    await bench.limits.set("account:p", {"rpm": 600})
+    await bench.submit(*(f"j{n}" for n in range(40)))
+    granted = len(await bench.claim(40))
+    for _ in range(5):
+        await bench.limits.set("account:p", change)
+        granted += len(await bench.claim(40))
+    assert granted <= 8  # a burst of 5, and what the test's own time lets pass
+
+
+async def test_lower_limit_makes_what_was_drawn_dearer(bench: Bench) -> None:
+    """A burst at the old rate is paid off at the new one."""
+    await bench.limits.set("account:p", {"rpm": 1200})
+    await bench.submit(*(f"j{n}" for n in range(20)))
+    assert len(await bench.claim(20)) >= 9
+    await bench.limits.set("account:p", {"rpm": 60})
+    bench.let_time_pass(5)
+    assert await bench.claim() == []
+    bench.let_time_pass(6)
+    assert len(await bench.claim()) == 1
+
+
 async def test_higher_limit_frees_held_jobs_at_once(bench: Bench) -> None:
     """Jobs put aside until the next minute are looked at again, and workers are woken."""
     bench.raw.hset("chatq:accounts", "p", "p")
