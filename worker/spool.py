@@ -130,7 +130,7 @@ def _encode(outcome: Outcome) -> bytes:
         "value": outcome.value.decode(),
         "attempt_event": outcome.attempt_event.decode(),
         "outcome_event": outcome.outcome_event.decode(),
-        "shown": outcome.shown.decode(),
+        "shown": outcome.shown.decode("latin-1"),
     }
     return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
 
@@ -158,5 +158,7 @@ def _outcome(fields: dict[str, Any]) -> Outcome:
         claimed_at=0.0,
         rate_limit_waits=0,
     )
-    texts = (str(fields[name]).encode() for name in ("value", "attempt_event", "outcome_event", "shown"))
-    return Outcome(grant, "completed", *texts)
+    value, attempt, outcome = (
+        str(fields[name]).encode() for name in ("value", "attempt_event", "outcome_event")
+    )
+    return Outcome(grant, "completed", value, attempt, outcome, str(fields["shown"]).encode("latin-1"))

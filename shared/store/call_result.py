@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +17,16 @@ answer, which says nothing about the upstream's health. `dropped`: by us, in the
 
 BlameKind = Literal["failure", "rate", "quota", "credentials"]
 """Why something is blamed: `rate` closes its scope for a while, `quota` and `credentials` open its breaker."""
+
+
+_PACKED = struct.Struct(">qqqqqB")
+_VERDICTS: dict[Verdict, int] = {"good": 1, "bad": 2, "limited": 3, "refused": 4, "dropped": 5}
+_UNSAID: dict[Verdict, str] = {"good": "ok", "bad": "", "limited": "", "refused": "", "dropped": ""}
+"""How a call has ended of which only the verdict is written."""
+
+_UNKNOWN_COST, _NO_COST = -1, -2
+_MOST = 2**53
+"""More is no sum of money, and no whole number in Lua."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,26 +92,25 @@ class CallResult(NamedTuple):
 
     def encode(self) -> bytes:
         """As `lua/lib/results.lua` reads it."""
-        prompt = -1 if self.prompt_tokens is None else self.prompt_tokens
-        output = -1 if self.output_tokens is None else self.output_tokens
-        cost = (
-            b"%d" % round(self.cost_usd * 1e6)
-            if self.cost_usd is not None
-            else b"?"
-            if self.is_billed
-            else b"-"
-        )
-        words = b"%d %d %d %d %s %s %s " % (
+        verdict, blame, observed = self.verdict, self.blame, self.observed
+        prompt, output = self.prompt_tokens, self.output_tokens
+        packed = _PACKED.pack(
             self.reserved,
-            prompt,
-            output,
-            self.sent_at * 1000,
-            self.verdict.encode(),
-            self.ended.encode() or b"-",
-            cost,
+            -1 if prompt is None else prompt,
+            -1 if output is None else output,
+            int(self.sent_at * 1000),
+            self._micro_usd(),
+            _VERDICTS[verdict],
         )
-        if self.observed is not None:
-            words += ",".join("" if value is None else str(value) for value in self.observed).encode()
-        if self.blame is not None:
-            words += b"\n" + orjson.dumps(self.blame.as_dict())
-        return words
+        if blame is None and observed is None and self.ended == _UNSAID[verdict]:
+            return packed
+        limits = (
+            "" if observed is None else ",".join("" if value is None else str(value) for value in observed)
+        )
+        about = b"" if blame is None else orjson.dumps(blame.as_dict())
+        return b"%b%b\n%b\n%b" % (packed, self.ended.encode(), limits.encode(), about)
+
+    def _micro_usd(self) -> int:
+        if self.cost_usd is not None:
+            return min(round(self.cost_usd * 1e6), _MOST)
+        return _UNKNOWN_COST if self.is_billed else _NO_COST

@@ -124,22 +124,22 @@ def _grant(
         counted, waited, lost, hold, at_us, way = past.decode(errors="replace").split(" ", 5)
         attempts, waits, abandoned, hops = int(counted), int(waited), int(lost), parse_hops(way)
         held_by, held_at = _HELD.get(hold), int(at_us) / 1e6
-    return Grant(
-        job_id=job_id.decode(),
-        token=token.decode(),
-        queue=queue.decode(),
-        data=data,
-        info=info,
-        attempts=attempts,
-        max_attempts=max_attempts,
-        deadline_at=deadline_ms / 1000 if deadline_ms else None,
-        enqueued_at=enqueued_s,
-        claimed_at=now_s,
-        rate_limit_waits=waits,
-        reserved=reserved,
-        abandoned=abandoned,
-        hops=hops,
-        held_by=held_by if enqueued_s is not None and enqueued_s < held_at else None,
+    return Grant(  # by place: with names it takes three times as long
+        job_id.decode(),
+        token.decode(),
+        queue.decode(),
+        data,
+        info,
+        attempts,
+        max_attempts,
+        deadline_ms / 1000 if deadline_ms else None,
+        enqueued_s,
+        now_s,
+        waits,
+        reserved,
+        abandoned,
+        hops,
+        held_by if enqueued_s is not None and enqueued_s < held_at else None,
     )
 
 

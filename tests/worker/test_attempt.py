@@ -13,6 +13,7 @@ from shared.errors import OutOfSockets
 from shared.providers import Provider, ProviderRegistry
 from shared.routing import Router
 from shared.settings import Settings
+from shared.store.call_result import CallResult
 from shared.store.grants import Grant, Release
 from worker.attempt import AttemptRunner, Slot
 from worker.metrics import WorkerMetrics
@@ -73,7 +74,7 @@ async def test_no_socket_is_no_call(attempts: AttemptRunner, metrics: WorkerMetr
     """No event and no count of a call; what was booked for it goes back, and nobody is blamed."""
     given_back = await attempts.run(slot())
     assert given_back.attempt_event == b""
-    assert given_back.shown.split() == [b"70", b"-1", b"-1", b"1000000", b"refused", b"-", b"-"]
+    assert given_back.shown == CallResult(70, 1000.0, "refused").encode()
     assert not metrics.providers["ollama"].outcomes
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 import uuid
 from collections.abc import Mapping
@@ -142,11 +141,13 @@ class ProviderUpstream:
         return {**headers, name: headers.get(JOB_LABEL) or uuid.uuid4().hex}
 
     def _completion(self, body: bytes, model: str) -> Completion:
-        with contextlib.suppress(UpstreamError):
+        try:
             return self._wire.completion(read_answer(body, self._dialect), model)
-        # Once more for its error, whose text is then from a body without the key: taking the key out of
-        # a text that was already cut could leave half of it.
-        return self._wire.completion(read_answer(self._http.redact(body), self._dialect), model)
+        except UpstreamError:
+            # Once more for its error, whose text is then from a body without the key: taking the key out of
+            # a text that was already cut could leave half of it.
+            body = self._http.redact(body)
+        return self._wire.completion(read_answer(body, self._dialect), model)
 
     async def close(self) -> None:
         """See `Upstream.close`."""

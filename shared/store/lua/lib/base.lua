@@ -142,6 +142,21 @@ local function ttl_of(value)
   return ttl >= 1 and ttl or 86400
 end
 
+-- The TTL and the time when it is over, as text: Redis writes a number with 17 digits, which costs as much as a small command.
+local life_of
+do
+  local lives = {}
+  function life_of(value)
+    local life = lives[value]
+    if not life then
+      local ttl = ttl_of(value)
+      life = {ttl = string.format('%.0f', ttl), ends_at = string.format('%.3f', NOW_S + ttl)}
+      lives[value] = life
+    end
+    return life
+  end
+end
+
 -- What the scripts need to know of a job; nil when there is no hash.
 local read_job, read_ending
 do
@@ -224,20 +239,20 @@ local ended_by_queue, registered = {}, {}
 -- job: from read_job; field, value: what to store (or field = nil).
 local function finish(job, kind, field, value)
   local key, outcome = job_key(job.id), OUTCOMES[kind]
-  local ttl = ttl_of(job[outcome[3]])
+  local life = life_of(job[outcome[3]])
   local state = kind == 'stopped' and 'cancelled' or kind
   if job.status == 'scheduled' then redis.call('ZREM', 'rq:scheduled:' .. job.origin, job.id) end
   if job.deadline then redis.call('ZREM', DEADLINES, job.id) end
   if job.status ~= 'started' then redis.call('HSETNX', key, 'cq_epoch', 0) end -- it has a past now, should RQ requeue it
   redis.call('HSET', key, 'status', outcome[1], 'cq_state', state, 'ended_at', NOW_ISO, field or 'cq_state', value or state)
-  redis.call('EXPIRE', key, ttl)
+  redis.call('EXPIRE', key, life.ttl)
   local registry = outcome[2] .. job.origin
   local entries = registered[registry]
   if not entries then
     entries = {}
     registered[registry] = entries
   end
-  entries[#entries + 1], entries[#entries + 2] = NOW_S + ttl, job.id
+  entries[#entries + 1], entries[#entries + 2] = life.ends_at, job.id
   add_payload(job.origin, -read_cost(job).bytes, -1)
   local ended = ended_by_queue[job.origin]
   if not ended then

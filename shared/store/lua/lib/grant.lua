@@ -47,7 +47,7 @@ local function look_again(at)
   if reply[3] < 0 or ms < reply[3] then reply[3] = ms end
 end
 
--- Redis writes a number with 17 digits, which costs as much as a small command: what is the same for many is text from the start.
+-- As text: see life_of().
 local lease_end = string.format('%.0f', NOW_MS + lease_ms)
 local first_token = '1-' .. nonce
 

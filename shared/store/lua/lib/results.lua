@@ -1,12 +1,17 @@
 -- What calls showed: tokens for the ledger, results for the breakers, waits for the scopes (needs ledger, breaker, lots).
--- shown: "<reserved> <prompt> <output> <sent_at> <verdict> <ended> <cost> <observed>", and for a call that failed a newline and a
--- JSON object. Numbers in tokens, -1 = not known; sent_at in Unix ms; '' = no call was made.
+-- shown, written by call_result.py: '' = no call was made; else packed, because it is read for every answer:
+--   reserved, prompt, output: tokens, -1 = not known  sent_at: Unix ms  cost: millionths of a dollar, -1 = unknown, -2 = none  verdict
+-- and, unless it is a good answer that says no more or no call, three lines of text: ended, observed, blame.
 --   verdict: good, bad (failures: counted by the breaker), limited, refused (says nothing about the upstream's health), dropped (by us)
---   ended: ok, or the class of the error, for the counters; - = no call was made. cost: millionths of a dollar, ? = unknown, - = none
+--   ended: ok, or the class of the error, for the counters
 --   observed: limit and remaining requests, limit and remaining tokens, comma-separated, '' where not said
---   JSON: {scope (provider|account|model|job), kind (rate|quota|credentials|failure), wait_ms (-1 = not stated), own_ms,
+--   blame: '' or JSON {scope (provider|account|model|job), kind (rate|quota|credentials|failure), wait_ms (-1 = not stated), own_ms,
 --   own_max_ms, dimension?, limit?}
 -- What is gathered about the calls of a provider and whose is counted once a script.
+local PACKED, PACKED_BYTES = '>i8i8i8i8i8B', 41
+local VERDICTS = {'good', 'bad', 'limited', 'refused', 'dropped'}
+local NO_COST = -2
+
 local function is_before_stage(s, sent_at) return s.state.breaker and sent_at < (s.state.stage_at or 0) end
 
 local function add_bad(s, sent_at)
@@ -71,23 +76,22 @@ end
 
 -- Books what the call of a grant showed; its lease is just removed. Returns when the blamed scope opens again, or nil.
 local function settle_call(d, job, queue, shown)
-  local reserved, prompt, output, sent_at, verdict, ended, cost, rest =
-    string.match(shown, '^(%S+) (%S+) (%S+) (%S+) (%a+) (%S+) (%S+) ?(.*)$')
-  if not reserved then return nil end
-  prompt, output, sent_at = tonumber(prompt), tonumber(output), tonumber(sent_at) - EPOCH
+  local reserved, prompt, output, sent_at, cost, verdict = struct.unpack(PACKED, shown)
+  verdict, sent_at = VERDICTS[verdict], sent_at - EPOCH
   local seen = seen_by(d)
   add_drawn(d, seen, job, queue, sent_at, verdict, reserved, prompt, output)
-  if ended ~= '-' then
-    seen.ended[ended] = (seen.ended[ended] or 0) + 1
-    if cost == '?' then
-      seen.cost_unknown = seen.cost_unknown + 1
-    elseif cost ~= '-' then
-      seen.micro_usd = seen.micro_usd + cost
-    end
+  if cost >= 0 then
+    seen.micro_usd = seen.micro_usd + cost
+  elseif cost ~= NO_COST then
+    seen.cost_unknown = seen.cost_unknown + 1
   end
   if verdict == 'good' then add_good(d, seen, job, sent_at, prompt, output) end
-  if rest == '' then return nil end
-  local observed, json = string.match(rest, '^([^\n]*)\n?(.*)$')
+  if #shown == PACKED_BYTES then
+    if verdict == 'good' then seen.ended.ok = (seen.ended.ok or 0) + 1 end
+    return nil
+  end
+  local ended, observed, json = string.match(shown, '^([^\n]*)\n([^\n]*)\n(.*)$', PACKED_BYTES + 1)
+  if ended ~= '' then seen.ended[ended] = (seen.ended[ended] or 0) + 1 end
   if observed ~= '' then seen.observed = observed end -- the latest of this script will do
   if json == '' then return nil end
   local b = decoded(json)
