@@ -332,24 +332,26 @@ local function served_per_s(s)
   return n > 0 and n * 1000 / (age + (st.served_before and st.served_before > 0 and SERVED_MS or 0) + 1) or nil
 end
 
--- Writes back all scopes that changed.
-local function save_scopes()
-  local slotted = {}
-  for name, s in pairs(scopes) do
-    if #s.granted > 0 then
-      slotted[#slotted + 1] = name
-      call_many('SADD', slots_key(s), s.granted)
-      redis.call('EXPIRE', slots_key(s), STATE_TTL_S)
-    end
-    if s.dirty then
-      local ok, json = pcall(cjson.encode, s.state) -- fails on infinity, which only a broken state brings
-      local until_at = math.max(s.state.closed_until or 0, s.state.open_until or 0, NOW)
-      redis.call('SET', 'chatq:scope:' .. name, ok and json or '{}', 'EX', STATE_TTL_S + math.ceil((until_at - NOW) / 1000))
-      if until_at > NOW then -- for people: which scopes are closed, or were lately
-        redis.call('ZADD', 'chatq:closed', until_at, name)
-        redis.call('ZREMRANGEBYSCORE', 'chatq:closed', '-inf', NOW - 86400000)
-      end
-    end
+local function save_state(s)
+  local ok, json = pcall(cjson.encode, s.state) -- fails on infinity, which only a broken state brings
+  local until_at = math.max(s.state.closed_until or 0, s.state.open_until or 0, NOW)
+  redis.call('SET', 'chatq:scope:' .. s.name, ok and json or '{}', 'EX', STATE_TTL_S + math.ceil((until_at - NOW) / 1000))
+  if until_at > NOW then -- for people: which scopes are closed, or were lately
+    redis.call('ZADD', 'chatq:closed', until_at, s.name)
+    redis.call('ZREMRANGEBYSCORE', 'chatq:closed', '-inf', NOW - 86400000)
   end
-  if #slotted > 0 then redis.call('SADD', 'chatq:slotted', unpack(slotted)) end
+end
+
+local function save_slots(s)
+  call_many('SADD', slots_key(s), s.granted)
+  redis.call('EXPIRE', slots_key(s), STATE_TTL_S)
+  redis.call('SADD', 'chatq:slotted', s.name)
+end
+
+-- Writes back all scopes that changed; one that breaks costs its own.
+local function save_scopes()
+  for _, s in pairs(scopes) do
+    if s.dirty and not pcall(save_state, s) then count('broken') end
+    if #s.granted > 0 and not pcall(save_slots, s) then count('broken') end
+  end
 end
