@@ -10,7 +10,7 @@
 -- A drain gives the attempt back although its call may have been sent, at most 10 times a job: calls ≤ attempts + drains.
 -- Returns a code a job: ok, moved, failed (nowhere to go on, or the wait ends after the deadline), stale (not the holder any more),
 -- revoked (ended meanwhile), gone, broken (no hash).
-local codes, is_told, MAX_DRAINS = {}, {}, 10
+local codes, is_news, MAX_DRAINS = {}, {}, 10
 
 local function put_back(job, reason)
   redis.call('HSET', job_key(job.id), 'status', 'queued', 'enqueued_at', NOW_ISO, 'cq_wait', reason)
@@ -61,12 +61,10 @@ end
 local function release(id, token, reason, delay_ms, give_back, err, event, queue, shown, late_error)
   local key, member = job_key(id), id .. ':' .. token
   local held = redis.call('ZREM', LEASES, member) == 1
+  is_news[member] = held -- else it was told before: by this, sent a first time, or by who took the job back
   drop_execution(id, token)
   local job = read_job(id)
-  if not job then
-    is_told[member] = not held
-    return 'gone'
-  end
+  if not job then return 'gone' end
   local opens_at
   if held then
     opens_at = end_grant(job, member, queue, shown)
@@ -74,7 +72,6 @@ local function release(id, token, reason, delay_ms, give_back, err, event, queue
   end
   if TERMINAL[job.status] then
     if held then redis.call('EXPIRE', key, ttl_of(job.failure_ttl)) end
-    is_told[member] = not tell_once(id, token)
     return 'revoked'
   end
   if not held or job.token ~= token then return 'stale' end
@@ -98,7 +95,7 @@ for i = 2, #ARGV, 10 do
   -- What broke keeps its running entry: the janitor finds it without a lease and has it rescued.
   local member = ARGV[i] .. ':' .. ARGV[i + 1]
   if code ~= 'broken' then redis.call('ZREM', 'rq:wip:' .. ARGV[i + 7], member) end
-  if code ~= 'stale' and not is_told[member] then add_events(ARGV[1], ARGV[i + 6], '') end
+  if is_news[member] or code == 'broken' then add_events(ARGV[1], ARGV[i + 6], '') end
 end
 if not pcall(commit_results) then count('broken') end
 commit_lots()

@@ -209,9 +209,10 @@ class Bench:
         delay_ms: int = 0,
         gives_attempt_back: bool = False,
         error: bytes = b"",
+        event: bytes = b"",
         shown: bytes = b"",
     ) -> str:
-        release = Release(grant, reason, delay_ms, gives_attempt_back, error, b"", shown)
+        release = Release(grant, reason, delay_ms, gives_attempt_back, error, event, shown)
         (code,) = await self.worker().release([release], retry_s=5)
         return code
 

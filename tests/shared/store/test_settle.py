@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from shared.store.grants import OutcomeKind
 from tests.shared.store.conftest import Bench
 
 
@@ -27,6 +30,33 @@ async def test_outcome_sent_twice_is_the_same(bench: Bench) -> None:
     assert await bench.end(grant) == "same"
     assert bench.raw.xlen("chatq:events") == events == 1
     assert bench.raw.hget("chatq:totals", "completed") == "1"
+
+
+@pytest.mark.parametrize("kind", ["completed", "failed"])
+async def test_late_outcome_is_told_once(bench: Bench, kind: OutcomeKind) -> None:
+    """Its call may have cost money; a lost reply does not make it two."""
+    await bench.submit("a")
+    (grant,) = await bench.claim()
+    await bench.jobs.cancel(["a"])
+    told = bench.raw.xlen("chatq:events")
+    assert [await bench.end(grant, kind) for _ in range(3)] == ["revoked"] * 3
+    assert bench.raw.xlen("chatq:events") == told + 1
+    assert bench.raw.hget("chatq:totals", "revoked") == "1"
+
+
+async def test_release_is_told_once_whatever_became_of_its_job(bench: Bench) -> None:
+    """Sent again after the job has gone on and ended."""
+    await bench.submit("a")
+    (grant,) = await bench.claim()
+    event = b'{"type":"attempt"}'
+    assert await bench.give_back(grant, "drain", event=event) == "ok"
+    assert await bench.give_back(grant, "drain", event=event) == "stale"
+    await bench.jobs.cancel(["a"])
+    told = bench.raw.xlen("chatq:events")
+    assert await bench.give_back(grant, "drain", event=event) == "revoked"
+    bench.raw.delete("rq:job:a")
+    assert await bench.give_back(grant, "drain", event=event) == "gone"
+    assert bench.raw.xlen("chatq:events") == told == 2
 
 
 async def test_failure_of_stale_grant_is_refused(bench: Bench) -> None:
