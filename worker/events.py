@@ -7,6 +7,8 @@ and an outcome in one entry with the call that brought it has only what that cal
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import orjson
 
 from shared.chat import NO_USAGE, Usage
@@ -58,25 +60,17 @@ def attempt_event(
     """
     upstream = error if isinstance(error, UpstreamError) else None
     usage = answer.usage if answer else NO_USAGE
-    candidate = work.candidate
-    return orjson.dumps(
+    measured = orjson.dumps(
         {
             "type": "attempt",
             "job": grant.job_id,
             "token": grant.token,
-            "queue": grant.queue,
-            "lane": grant.queue.rpartition(".")[2],
-            "client": work.client,
-            "source": work.source,
-            "requested_model": work.requested_model,
-            "provider": candidate.provider,
-            "model": candidate.model,
             "candidate": grant.hops.current,
             "attempt": grant.attempts,
-            "at": round(grant.claimed_at, 3),
+            "at": _rounded(grant.claimed_at),
             "queue_wait_s": _queue_wait_s(grant),
-            "duration_s": round(duration_s, 6),
-            "ttfb_s": round(answer.ttfb_s, 6) if answer else None,
+            "duration_s": _rounded(duration_s),
+            "ttfb_s": _rounded(answer.ttfb_s) if answer else None,
             "error": error.code if error else None,
             "error_class": error_class(error) if error else None,
             "status": upstream.status if upstream else None if error else 200,
@@ -85,6 +79,28 @@ def attempt_event(
             "cost_source": _cost_source(usage),
         }
     )
+    candidate = work.candidate
+    whose = _whose(
+        grant.queue, work.client, work.source, work.requested_model, candidate.provider, candidate.model
+    )
+    return b"%b,%b}" % (measured[:-1], whose)
+
+
+@lru_cache(maxsize=1024)
+def _whose(
+    queue: str, client: str | None, source: str | None, requested_model: str, provider: str, model: str
+) -> bytes:
+    """What is the same in the attempts of jobs of a kind: JSON fields without the braces around them."""
+    fields = {
+        "queue": queue,
+        "lane": queue.rpartition(".")[2],
+        "client": client,
+        "source": source,
+        "requested_model": requested_model,
+        "provider": provider,
+        "model": model,
+    }
+    return orjson.dumps(fields)[1:-1]
 
 
 def outcome_event(
@@ -128,8 +144,13 @@ def outcome_beside_attempt(grant: Grant, work: Work, state: str) -> bytes:
     )
 
 
+def _rounded(seconds: float) -> float:
+    """To microseconds; `round` takes three times as long."""
+    return int(seconds * 1e6 + 0.5) / 1e6
+
+
 def _queue_wait_s(grant: Grant) -> float | None:
-    return round(grant.claimed_at - grant.enqueued_at, 6) if grant.enqueued_at else None
+    return _rounded(grant.claimed_at - grant.enqueued_at) if grant.enqueued_at else None
 
 
 def _cost_source(usage: Usage) -> str | None:
