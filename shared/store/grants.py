@@ -194,7 +194,7 @@ class Release(NamedTuple):
 
     Attributes:
         delay_ms: The backoff, or for a limit the wait; 0 = none.
-        gives_attempt_back: The attempt was not a failed one: a rate limit, or a drain.
+        gives_attempt_back: It was no failed attempt: a rate limit, no socket for the call, or a drain.
         error: Why, as JSON, or empty.
         late_error: The error (JSON) the job ends with if its wait would end after its deadline.
         shown: As `Outcome.shown`.

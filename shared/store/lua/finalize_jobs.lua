@@ -34,6 +34,9 @@ local function leave_running(queue, member)
   if members then members[#members + 1] = member else left_wip[queue] = {member} end
 end
 
+-- Whether the call of a grant that did not decide its job's end has yet to be told: this may be sent a second time.
+local function tell_once(id, token) return redis.call('HSETNX', job_key(id), 'cq_told:' .. token, 1) == 1 end
+
 local function settle(id, token, member, kind, value, attempt_event, full_value, queue, shown)
   local key = job_key(id)
   local held = is_held[member]

@@ -277,9 +277,6 @@ local function remember_try(id, json)
   redis.call('HSET', job_key(id), 'cq_tries', tries)
 end
 
--- Whether the call of a grant that did not decide its job's end has yet to be told: this may be sent a second time.
-local function tell_once(id, token) return redis.call('HSETNX', job_key(id), 'cq_told:' .. token, 1) == 1 end
-
 -- The full mirror's leftovers of one grant (rq-internals §7); written by claim when the mirror is full.
 local function drop_execution(id, token)
   redis.call('DEL', 'rq:execution:' .. id .. ':' .. token)
