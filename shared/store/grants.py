@@ -104,21 +104,26 @@ class Grant(NamedTuple):
         return f"{self.job_id}:{self.token}"
 
 
+def _whole(digits: bytes | None) -> int:
+    """A whole number as it stands in a job's hash; 0 for what is none."""
+    return int(digits) if digits and digits.isdigit() and len(digits) < 16 else 0
+
+
 def _grant(
     now_s: float,
     job_id: bytes,
     token: bytes,
     queue: bytes,
-    data: bytes,
-    info: bytes,
-    max_attempts: int,
-    deadline_ms: int,
-    enqueued_at: bytes,
     reserved: int,
     past: bytes,
+    deadline_ms: bytes | None,
+    max_attempts: bytes | None,
+    data: bytes | None,
+    info: bytes | None,
+    enqueued_at: bytes | None,
 ) -> Grant:
     """A grant as `lua/claim_jobs.lua` writes it."""
-    enqueued_s = rq_layout.parse_date(enqueued_at)
+    enqueued_s = rq_layout.parse_date(enqueued_at or b"")
     attempts, waits, abandoned, hops, held_by, held_at = 1, 0, 0, FIRST_HOP, None, 0.0
     if past:
         counted, waited, lost, hold, at_us, way = past.decode(errors="replace").split(" ", 5)
@@ -128,11 +133,11 @@ def _grant(
         job_id.decode(),
         token.decode(),
         queue.decode(),
-        data,
-        info,
+        data or b"",
+        info or b"",
         attempts,
-        max_attempts,
-        deadline_ms / 1000 if deadline_ms else None,
+        _whole(max_attempts),
+        _whole(deadline_ms) / 1000 or None,
         enqueued_s,
         now_s,
         waits,
@@ -263,7 +268,7 @@ class GrantStore:
             "claim_jobs", [*self._claim_head, nonce, want, *self._claim_tail, *providers]
         )
         now_s = reply[0] / 1e6
-        grants = [_grant(now_s, *job) for job in zip(*(iter(reply[3:]),) * 10, strict=True)]
+        grants = [_grant(now_s, *job) for job in reply[3:]]
         return Claimed(
             grants,
             has_more=reply[1] > 0,

@@ -10,8 +10,8 @@
 --      8 error JSON of a job whose deadline passed  9 number of lanes  then a name and a weight a lane (most urgent first)
 --      then a name, this worker's in-flight count and its jobs in quarantine (4 = take none) a provider
 -- Returns {now in Unix µs, 1 = more could be granted now (0: no, -1: suspended), ms until it is worth looking again (-1: unknown),
---      then 10 a job: id, token, queue, data ('' = over the size limit), info, max_attempts, deadline_ms (0 = none), enqueued_at,
---      tokens reserved, past}; past: '' at the first attempt of a job that nothing held back, else
+--      then a list a job: id, token, queue, tokens reserved, past, deadline (Unix ms), max_attempts, data (nil = over the size limit),
+--      info, enqueued_at; as they stand in the hash, nil = not there}; past: '' at the first attempt of a job that nothing held back, else
 --      "<attempts> <rate-limit waits> <abandonments> <what held it back last, - = nothing> <when, Unix µs> <hops>".
 redis.call('ZREM', LEASES, '')
 local last = redis.call('GET', grant_key)
@@ -21,7 +21,7 @@ if last and string.sub(last, 1, #nonce + 1) == nonce .. ' ' then
     local token = known[2] == 'started' and known[1] -- not what was cancelled meanwhile
     if token and redis.call('ZSCORE', LEASES, id .. ':' .. token) and string.sub(token, -#nonce) == nonce then
       local job = read_waiting(id, true)
-      add_to_reply(job, token, job.attempts, tonumber(reserved))
+      add_to_reply(job, token, job.attempts or 0, tonumber(reserved))
     end
   end
   reply[2] = 1 -- unknown: look again
@@ -37,7 +37,7 @@ redis.call('HLEN', 'chatq:accounts')
 
 local function add_lanes(provider, n_lanes)
   for l = 1, n_lanes do
-    local lane = {name = ARGV[8 + 2 * l], weight = tonumber(ARGV[9 + 2 * l]), index = l, provider = provider.name, buffer = {}}
+    local lane = {name = ARGV[8 + 2 * l], weight = tonumber(ARGV[9 + 2 * l]), index = l, provider = provider.name, ids = {}, at = 0}
     lane.queue = provider.name .. '.' .. lane.name
     local arrived, waiting = redis.call('LLEN', list_key(lane.queue)), nil
     if has_lots(lane.queue) then
@@ -60,8 +60,8 @@ end
 
 -- Whether the provider or its account is closed as a whole: until when, and whether its jobs should move on meanwhile.
 local function closed_until(provider)
-  local d = provider_scopes(provider.name)
-  local of_provider, account = d.provider, d.account
+  provider.scopes = provider_scopes(provider.name)
+  local of_provider, account = provider.scopes.provider, provider.scopes.account
   provider.scale = account.ms_per_token or account.ms_per_request or 1
   provider.is_limited = account.slots or account.ms_per_request or account.ms_per_token
   local until_at, until_account
@@ -99,12 +99,18 @@ end
 
 -- Slots go to the provider with the fewest calls in flight here, so that a slow one cannot fill the worker.
 local function share_out(slots)
-  local asked = 0
+  local free, asked = {}, 0
+  for _, p in ipairs(providers) do
+    if not p.is_done and p.granted < p.backlog then free[#free + 1] = p end
+  end
+  if #free == 1 then
+    free[1].granted = math.min(slots, free[1].backlog)
+    return free[1].granted
+  end
   for _ = 1, slots do
     local best
-    for _, p in ipairs(providers) do
-      local is_free = not p.is_done and p.granted < p.backlog
-      if is_free and (not best or p.in_flight + p.granted < best.in_flight + best.granted) then best = p end
+    for _, p in ipairs(free) do
+      if p.granted < p.backlog and (not best or p.in_flight + p.granted < best.in_flight + best.granted) then best = p end
     end
     if not best then break end
     best.granted, asked = best.granted + 1, asked + 1
@@ -142,7 +148,9 @@ for queue, entries in pairs(wip) do
 end
 
 local function leave_lane(p, lane)
-  call_many('LPUSH', list_key(lane.queue), lane.buffer)
+  local left_over = {}
+  for i = #lane.ids, lane.at + 1, -1 do left_over[#left_over + 1] = lane.ids[i] end
+  call_many('LPUSH', list_key(lane.queue), left_over)
   local is_empty = redis.call('EXISTS', list_key(lane.queue)) == 0 -- hints on what stands in the list go with it
   if is_empty then redis.call('DEL', 'chatq:tenants:' .. lane.queue, 'chatq:movable:' .. lane.queue) end
   if not p.is_saturated and (not is_empty or lane.is_sorted and next_lot(lane.queue)) then reply[2] = 1 end

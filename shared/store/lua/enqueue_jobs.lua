@@ -10,32 +10,14 @@
 -- Returns {codes, refusals}: a code a job: 1 new, 0 known and unfinished, 2 known and ended, -1 conflict, -2 refused by a bound;
 --      then 4 a refusing queue: queue, bound (jobs|bytes|age), what is there, ms after which it is worth trying again (-1: unknown).
 local result_ttl, failure_ttl, timeout, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local n_bounds, codes, pushes, clients, movable = tonumber(ARGV[5]), {}, {}, {}, {}
+local n_bounds, codes, arrivals = tonumber(ARGV[5]), {}, {}
 for i = 1, n_bounds do add_bound(ARGV[2 + 4 * i], ARGV[3 + 4 * i], ARGV[4 + 4 * i], ARGV[5 + 4 * i]) end
 
-local function accept(id, key, queue, data, info, digest, max_attempts, expires_in, cost, route)
-  local bytes, client = string.match(cost, '^%d+ %d+ (%d+) ([^\n]*)')
-  redis.call('HSET', key, 'status', 'queued', 'origin', queue, 'created_at', NOW_ISO, 'enqueued_at', NOW_ISO,
-    'data', data, 'timeout', timeout, 'result_ttl', result_ttl, 'failure_ttl', failure_ttl,
-    'description', 'chat', 'cq_info', info, 'cq_digest', digest, 'cq_max', max_attempts, 'cq_cost', cost)
-  if expires_in > 0 then
-    redis.call('HSET', key, 'cq_deadline', NOW_MS + expires_in)
-    redis.call('ZADD', DEADLINES, NOW_MS + expires_in, id)
-  end
-  if channel ~= '' then redis.call('HSET', key, 'cq_notify', channel) end
-  if route ~= '' then
-    redis.call('HSET', key, 'cq_route', route)
-    movable[queue] = true
-  end
-  local ids = pushes[queue]
-  if not ids then
-    ids = {}
-    pushes[queue], clients[queue] = ids, {}
-  end
-  ids[#ids + 1] = id
-  clients[queue][client or ''] = true
-  add_payload(queue, tonumber(bytes) or 0, 1)
-  count('accepted')
+-- What this call brings a queue.
+local function arrivals_of(queue)
+  local new = {ids = {}, bytes = 0, clients = {}}
+  arrivals[queue] = new
+  return new
 end
 
 -- What is to be said of an id that is there; nil when its hash is no job.
@@ -50,22 +32,39 @@ end
 
 for i = 6 + 4 * n_bounds, #ARGV, 9 do
   local id, digest, queue, data, info, max_attempts, expires_in, cost, route = unpack(ARGV, i, i + 8)
-  local key, ids = job_key(id), pushes[queue]
+  local key, new = job_key(id), arrivals[queue] or arrivals_of(queue)
   local code = redis.call('EXISTS', key) == 1 and known_as(key, digest)
+  if not code and is_full(queue, #new.ids, new.bytes, #data) then code = -2 end
   if not code then
-    code = -2
-    if not is_full(queue, ids and #ids or 0, #data) then
-      accept(id, key, queue, data, info, digest, max_attempts, tonumber(expires_in), cost, route)
-      code = 1
+    code = 1
+    redis.call('HSET', key, 'status', 'queued', 'origin', queue, 'created_at', NOW_ISO, 'enqueued_at', NOW_ISO,
+      'data', data, 'timeout', timeout, 'result_ttl', result_ttl, 'failure_ttl', failure_ttl,
+      'description', 'chat', 'cq_info', info, 'cq_digest', digest, 'cq_max', max_attempts, 'cq_cost', cost)
+    if expires_in ~= '0' then
+      redis.call('HSET', key, 'cq_deadline', NOW_MS + expires_in)
+      redis.call('ZADD', DEADLINES, NOW_MS + expires_in, id)
     end
+    if channel ~= '' then redis.call('HSET', key, 'cq_notify', channel) end
+    if route ~= '' then
+      redis.call('HSET', key, 'cq_route', route)
+      new.is_movable = true
+    end
+    local bytes, client = string.match(cost, '^%d+ %d+ (%d+) ([^\n]*)')
+    new.ids[#new.ids + 1] = id
+    new.bytes = new.bytes + (bytes or 0)
+    new.clients[client or ''] = true
   end
   codes[#codes + 1] = code
 end
-for queue in pairs(pushes) do
-  redis.call('SADD', 'rq:queues', list_key(queue))
-  for client in pairs(clients[queue]) do redis.call('SADD', 'chatq:tenants:' .. queue, client) end
-  if movable[queue] then redis.call('SET', 'chatq:movable:' .. queue, 1) end
+for queue, new in pairs(arrivals) do
+  if #new.ids > 0 then
+    redis.call('SADD', 'rq:queues', list_key(queue))
+    for client in pairs(new.clients) do redis.call('SADD', 'chatq:tenants:' .. queue, client) end
+    if new.is_movable then redis.call('SET', 'chatq:movable:' .. queue, 1) end
+    push_ids('RPUSH', {[queue] = new.ids})
+    add_payload(queue, new.bytes, #new.ids)
+    totals.accepted = (totals.accepted or 0) + #new.ids
+  end
 end
-push_ids('RPUSH', pushes)
 commit()
 return {codes, refusals}

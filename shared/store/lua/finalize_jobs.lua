@@ -38,7 +38,6 @@ end
 local function tell_once(id, token) return redis.call('HSETNX', job_key(id), 'cq_told:' .. token, 1) == 1 end
 
 local function settle(id, token, member, kind, value, attempt_event, full_value, queue, shown)
-  local key = job_key(id)
   local held = is_held[member]
   is_held[member] = nil
   local job = read_ending(id)
@@ -48,7 +47,7 @@ local function settle(id, token, member, kind, value, attempt_event, full_value,
   end
   if held then end_grant(job, member, queue, shown) end
   if TERMINAL[job.status] then
-    if held then redis.call('EXPIRE', key, ttl_of(job.failure_ttl)) end -- RQ's own cancel sets none
+    if held then redis.call('EXPIRE', job.key, ttl_of(job.failure_ttl)) end -- RQ's own cancel sets none
     if not held and job.token == token and OUTCOMES[kind][1] == job.status then return 'same' end
     if held then remember_try(id, attempt_event) end
     is_told[member] = not tell_once(id, token)
@@ -67,7 +66,7 @@ local function settle(id, token, member, kind, value, attempt_event, full_value,
       is_held[other] = nil
       redis.call('ZREM', 'rq:wip:' .. job.origin, other)
     end
-    redis.call('HSET', key, 'cq_token', token)
+    redis.call('HSET', job.key, 'cq_token', token)
   end
   if kind ~= 'completed' then remember_try(id, attempt_event) end
   finish(job, kind, kind == 'completed' and 'cq_result' or 'cq_error', value)

@@ -20,9 +20,9 @@ local function replay(id, queue, info, cost, route)
   end
   redis.call('PERSIST', key)
   redis.call('SADD', 'rq:queues', list_key(queue))
-  job.cost, job.who = cost, nil
-  redis.call('SADD', 'chatq:tenants:' .. queue, string.match(read_cost(job).who, '^[^\n]*'))
-  add_payload(queue, job.bytes, 1)
+  local _, _, bytes, who = parse_cost(cost)
+  redis.call('SADD', 'chatq:tenants:' .. queue, string.match(who, '^[^\n]*'))
+  add_payload(queue, bytes, 1)
   push_ids('RPUSH', {[queue] = {id}})
   count('replayed')
   return 'replayed'

@@ -49,8 +49,8 @@ local function measure(queue)
     bytes = tonumber(redis.call('HGET', 'chatq:payload', queue) or 0), age_ms = bound.age_ms > 0 and oldest_age_ms(queue) or 0}
 end
 
--- Whether a queue takes no further job of so many bytes, `pushed` of this call counted.
-local function is_full(queue, pushed, bytes)
+-- Whether a queue takes no further job of so many bytes, beside what this call has brought it so far.
+local function is_full(queue, new_jobs, new_bytes, bytes)
   local f = fullness[queue]
   if f == nil then
     f = measure(queue)
@@ -59,9 +59,9 @@ local function is_full(queue, pushed, bytes)
   if not f then return false end
   if f.refused then return true end
   local bound = f.bound
-  local queued = f.bytes + (payload[queue] or 0)
-  if bound.jobs > 0 and f.jobs + pushed >= bound.jobs then
-    refuse(queue, 'jobs', f.jobs + pushed, 1)
+  local queued = f.bytes + new_bytes
+  if bound.jobs > 0 and f.jobs + new_jobs >= bound.jobs then
+    refuse(queue, 'jobs', f.jobs + new_jobs, 1)
   elseif bound.bytes > 0 and queued + bytes > bound.bytes then
     refuse(queue, 'bytes', queued, math.max(1, (queued + bytes - bound.bytes) * f.jobs / math.max(1, queued)))
   elseif bound.age_ms > 0 and f.age_ms > bound.age_ms then

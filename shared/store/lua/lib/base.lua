@@ -157,40 +157,42 @@ do
   end
 end
 
+-- What a job asks of limits, in cq_cost: prompt tokens (estimated), output tokens asked for (0 = not said), bytes of payload, and
+-- whose limits it draws on: "<client>\n<model>". A job of plain RQ says nothing.
+local function parse_cost(cost)
+  local prompt, output, bytes, who = string.match(cost or '', '^(%d+) (%d+) (%d+) (.*\n.*)$')
+  if not prompt then return 0, 0, 0, '\n' end
+  return prompt + 0, output + 0, bytes + 0, who -- they are digits, and this is half the work of tonumber()
+end
+
 -- What the scripts need to know of a job; nil when there is no hash.
 local read_job, read_ending
 do
   local JOB_FIELDS = {'status', 'cq_token', 'origin', 'cq_notify', 'result_ttl', 'failure_ttl', 'worker_name', 'cq_deadline', 'cq_cost',
     'cq_attempts', 'cq_max', 'cq_limited', 'cq_drained', 'cq_abandoned', 'cq_hops', 'cq_route', 'cq_state'}
   function read_job(id)
-    local f = redis.call('HMGET', job_key(id), unpack(JOB_FIELDS))
+    local key = job_key(id)
+    local f = redis.call('HMGET', key, unpack(JOB_FIELDS))
     if not f[1] then return nil end
-    return {id = id, status = f[1], token = f[2], origin = f[3] or '', notify = f[4], result_ttl = f[5], failure_ttl = f[6], worker = f[7],
-      deadline = tonumber(f[8]), cost = f[9], attempts = tonumber(f[10]) or 0, max = tonumber(f[11]), limited = tonumber(f[12]) or 0,
+    local prompt, output, bytes, who = parse_cost(f[9])
+    return {id = id, key = key, status = f[1], token = f[2], origin = f[3] or '', notify = f[4], result_ttl = f[5], failure_ttl = f[6], worker = f[7],
+      deadline = tonumber(f[8]), prompt = prompt, output = output, bytes = bytes, who = who, attempts = tonumber(f[10]) or 0, max = tonumber(f[11]), limited = tonumber(f[12]) or 0,
       drained = tonumber(f[13]) or 0, abandoned = tonumber(f[14]) or 0, hops = f[15], route = f[16], state = f[17]}
   end
 
   -- Of a job that ran, the part that is needed to end it: this is read for every answer.
   local ENDING_FIELDS = {'status', 'cq_token', 'origin', 'cq_notify', 'result_ttl', 'failure_ttl', 'cq_deadline', 'cq_cost'}
   function read_ending(id)
-    local f = redis.call('HMGET', job_key(id), unpack(ENDING_FIELDS))
+    local key = job_key(id)
+    local f = redis.call('HMGET', key, unpack(ENDING_FIELDS))
     if not f[1] then return nil end
-    return {id = id, status = f[1], token = f[2], origin = f[3] or '', notify = f[4], result_ttl = f[5], failure_ttl = f[6],
-      deadline = tonumber(f[7]), cost = f[8]}
+    local prompt, output, bytes, who = parse_cost(f[8])
+    local job = {id = id, key = key, status = f[1], token = f[2], origin = f[3] or '', result_ttl = f[5], failure_ttl = f[6],
+      prompt = prompt, output = output, bytes = bytes, who = who}
+    if f[4] then job.notify = f[4] end
+    if f[7] then job.deadline = tonumber(f[7]) end
+    return job
   end
-end
-
--- What a job asks of limits, read from cq_cost once: prompt tokens (estimated), output tokens asked for (0 = not said), bytes of
--- payload, and whose limits it draws on: "<client>\n<model>". A job of plain RQ says nothing.
-local function parse_cost(cost)
-  local prompt, output, bytes, who = string.match(cost or '', '^(%d+) (%d+) (%d+) (.*\n.*)$')
-  if not prompt then return 0, 0, 0, '\n' end
-  return tonumber(prompt), tonumber(output), tonumber(bytes), who
-end
-
-local function read_cost(job)
-  if not job.who then job.prompt, job.output, job.bytes, job.who = parse_cost(job.cost) end
-  return job
 end
 
 -- Jobs that wait in a queue's list and lots.
@@ -219,7 +221,7 @@ do
 end
 
 -- From its second abandonment on a job is a suspect: it waits in its provider's quarantine, wherever it comes from.
-local function is_suspect(job) return job.abandoned >= 2 end
+local function is_suspect(job) return (job.abandoned or 0) >= 2 end
 local function quarantine_key(queue) return 'chatq:quarantine:' .. provider_of(queue) end
 
 -- Unfinished jobs and the bytes of their payload, a queue; for the bounds on new work.
@@ -233,12 +235,22 @@ end
 local minute = {}
 local function tally(field, n) minute[field] = (minute[field] or 0) + n end
 
-local ended_by_queue, registered = {}, {}
+-- What ended in this script: {entries of the registry, bytes of payload} a queue and outcome.
+local ended = {}
+local function ended_as(queue, kind)
+  local of_queue = ended[queue]
+  if not of_queue then
+    of_queue = {}
+    ended[queue] = of_queue
+  end
+  of_queue[kind] = of_queue[kind] or {entries = {}, bytes = 0}
+  return of_queue[kind]
+end
 
 -- Ends a job. The caller has checked that it may, and has removed the lease and wip entry of this grant.
 -- job: from read_job; field, value: what to store (or field = nil).
 local function finish(job, kind, field, value)
-  local key, outcome = job_key(job.id), OUTCOMES[kind]
+  local key, outcome = job.key, OUTCOMES[kind]
   local life = life_of(job[outcome[3]])
   local state = kind == 'stopped' and 'cancelled' or kind
   if job.status == 'scheduled' then redis.call('ZREM', 'rq:scheduled:' .. job.origin, job.id) end
@@ -246,20 +258,10 @@ local function finish(job, kind, field, value)
   if job.status ~= 'started' then redis.call('HSETNX', key, 'cq_epoch', 0) end -- it has a past now, should RQ requeue it
   redis.call('HSET', key, 'status', outcome[1], 'cq_state', state, 'ended_at', NOW_ISO, field or 'cq_state', value or state)
   redis.call('EXPIRE', key, life.ttl)
-  local registry = outcome[2] .. job.origin
-  local entries = registered[registry]
-  if not entries then
-    entries = {}
-    registered[registry] = entries
-  end
+  local together = ended_as(job.origin, kind)
+  local entries = together.entries
   entries[#entries + 1], entries[#entries + 2] = life.ends_at, job.id
-  add_payload(job.origin, -read_cost(job).bytes, -1)
-  local ended = ended_by_queue[job.origin]
-  if not ended then
-    ended = {}
-    ended_by_queue[job.origin] = ended
-  end
-  ended[state] = (ended[state] or 0) + 1
+  together.bytes = together.bytes + job.bytes
   if job.notify then
     for channel in string.gmatch(job.notify, '%S+') do
       local ids = to_notify[channel]
@@ -285,14 +287,16 @@ end
 
 -- Writes what was gathered: messages to waiters, counters. The last line of every script that ends or moves jobs.
 local function commit()
-  for registry, entries in pairs(registered) do call_many('ZADD', registry, entries) end
-  notify()
-  for queue, states in pairs(ended_by_queue) do
-    for state, n in pairs(states) do
+  for queue, of_queue in pairs(ended) do
+    for kind, together in pairs(of_queue) do
+      local n, state = #together.entries / 2, kind == 'stopped' and 'cancelled' or kind
+      call_many('ZADD', OUTCOMES[kind][2] .. queue, together.entries)
+      add_payload(queue, -together.bytes, -n)
       totals[state] = (totals[state] or 0) + n
       tally('ended ' .. queue .. ' ' .. state, n)
     end
   end
+  notify()
   for what, n in pairs(totals) do redis.call('HINCRBY', TOTALS, what, n) end
   for key, changes in pairs({['chatq:payload'] = payload, ['chatq:unfinished'] = unfinished}) do
     for queue, n in pairs(changes) do

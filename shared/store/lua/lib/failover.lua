@@ -74,11 +74,10 @@ do
 
   -- Puts a job (no longer held, not in any list) on its new candidate's queue.
   function move_job(job, is_unfit, index, provider, model)
-    read_cost(job)
     local client = string.match(job.who, '^[^\n]*')
     local queue = provider .. string.match(job.origin, '%.[^.]*$')
     local hops = string.gsub(' ' .. (job.hops or '0@0') .. (is_unfit and 'x' or ''), ' ' .. index .. '@%d+x?', '')
-    hops = string.sub(hops .. ' ' .. index .. '@' .. job.attempts, 2)
+    hops = string.sub(hops .. ' ' .. index .. '@' .. (job.attempts or 0), 2)
     local key = job_key(job.id)
     add_payload(job.origin, -job.bytes, -1)
     add_payload(queue, job.bytes, 1)

@@ -9,32 +9,35 @@ local add_to_reply, read_waiting
 do
   -- What waits is read with what a grant needs (for sorting without: payloads are large), and what only a job with a past has
   -- (cq_epoch: it was claimed, moved or ended before) in a second step: most have none, and every field costs.
-  local WAITING_FIELDS = {'status', 'origin', 'cq_cost', 'cq_deadline', 'cq_epoch', 'cq_route', 'cq_max', 'data', 'cq_info', 'enqueued_at'}
+  -- Their order is that of the reply: what was read is what is sent.
+  local WAITING_FIELDS = {'status', 'cq_epoch', 'origin', 'cq_cost', 'cq_route', 'cq_deadline', 'cq_max', 'data', 'cq_info', 'enqueued_at'}
   local PAST_FIELDS = {'cq_attempts', 'cq_hops', 'cq_state', 'cq_abandoned', 'cq_limited'}
   local n = #reply
 
   function add_to_reply(job, token, attempts, reserved)
-    local data, past = job.data or '', ''
+    local row, past = job.row, ''
     if job.epoch or job.held then
-      past = string.format('%d %d %d %s %s', attempts, tonumber(job.limited) or 0, job.abandoned, job.held or '- 0', job.hops or '')
+      past = string.format('%d %d %d %s %s', attempts, tonumber(job.limited) or 0, job.abandoned or 0, job.held or '- 0', job.hops or '')
     end
-    reply[n + 1], reply[n + 2], reply[n + 3] = job.id, token, job.origin
-    reply[n + 4] = #data <= max_data and data or ''
-    reply[n + 5], reply[n + 6], reply[n + 7] = job.info or '', tonumber(job.max) or 0, job.deadline or 0
-    reply[n + 8], reply[n + 9], reply[n + 10] = job.enqueued_at or '', reserved, past
-    n = n + 10
+    row[1], row[2], row[4], row[5] = job.id, token, reserved, past
+    local data = row[8]
+    if data and #data > max_data then row[8] = false end
+    n = n + 1
+    reply[n] = row
   end
 
   function read_waiting(id, with_payload)
-    local f = redis.call('HMGET', job_key(id), unpack(WAITING_FIELDS, 1, with_payload and 10 or 7))
+    local key = job_key(id)
+    local f = redis.call('HMGET', key, unpack(WAITING_FIELDS, 1, with_payload and 10 or 6))
     if not f[1] then return nil end
-    local prompt, output, bytes, who = parse_cost(f[3])
-    -- Not more than 16 names: from the 17th on the table is built twice.
-    local job = {id = id, status = f[1], origin = f[2] or '', prompt = prompt, output = output, bytes = bytes, who = who,
-      deadline = f[4] and tonumber(f[4]), epoch = f[5], route = f[6], max = f[7], data = f[8], info = f[9], enqueued_at = f[10],
-      attempts = 0, abandoned = 0}
-    if f[5] then
-      f = redis.call('HMGET', job_key(id), unpack(PAST_FIELDS))
+    local prompt, output, bytes, who = parse_cost(f[4])
+    -- Eight names, and more only where there is something to say: that many cost half of sixteen.
+    local job = {id = id, key = key, row = f, origin = f[3] or '', prompt = prompt, output = output, bytes = bytes, who = who}
+    if f[5] then job.route = f[5] end
+    if f[6] then job.deadline = tonumber(f[6]) end
+    if f[2] then
+      job.epoch = f[2]
+      f = redis.call('HMGET', key, unpack(PAST_FIELDS))
       job.attempts, job.hops, job.state = tonumber(f[1]) or 0, f[2], f[3]
       job.abandoned, job.limited = tonumber(f[4]) or 0, f[5]
     end
@@ -55,7 +58,7 @@ local as_text = {} -- of tokens reserved
 
 local grants, leases, wip = {}, {}, {}
 local function grant(job, d, reserved)
-  local key = job_key(job.id)
+  local key = job.key
   if job.state then -- it had ended, and RQ's requeue put it back: it starts anew
     redis.call('HDEL', key, 'cq_state', 'cq_error', 'cq_limited', 'cq_abandoned', 'cq_tries', 'ended_at')
     job.attempts, job.limited, job.abandoned = 0, 0, 0
@@ -64,7 +67,7 @@ local function grant(job, d, reserved)
   local epoch, attempts, token = '1', 1, first_token
   if job.epoch or job.bytes == 0 then -- it has a past, or comes from plain RQ: only then it may have a TTL
     redis.call('PERSIST', key) -- RQ's ttl is for the time in the queue; a requeued job still has that of its end
-    epoch, attempts = tostring((tonumber(job.epoch) or 0) + 1), job.attempts + 1
+    epoch, attempts = tostring((tonumber(job.epoch) or 0) + 1), (job.attempts or 0) + 1
     token = epoch .. '-' .. nonce
   end
   local member = job.id .. ':' .. token
@@ -105,9 +108,10 @@ local function waiting_job(id, queue, with_payload)
   end
   local job = read_waiting(id, with_payload)
   if not job then return 'dropped' end
-  if job.status ~= 'queued' or job.origin ~= queue then
-    if TERMINAL[job.status] and redis.call('TTL', job_key(id)) == -1 then -- RQ's own cancel sets none
-      add_payload(job.origin, -read_cost(job).bytes, -1)
+  local status = job.row[1]
+  if status ~= 'queued' or job.origin ~= queue then
+    if TERMINAL[status] and redis.call('TTL', job_key(id)) == -1 then -- RQ's own cancel sets none
+      add_payload(job.origin, -job.bytes, -1)
       redis.call('ZREM', DEADLINES, id)
       redis.call('HSETNX', job_key(id), 'cq_epoch', 0) -- it has a past now, should RQ requeue it
       redis.call('EXPIRE', job_key(id), ttl_of(redis.call('HGET', job_key(id), 'failure_ttl')))
@@ -132,7 +136,7 @@ end
 -- Tries one job. Returns 'granted' and the tokens booked; or 'saturated' (its provider's limits: leave it where it is) or 'held' (its
 -- own model's or client's), nil, and {scope, until_at, why}. What breaks (a key of another type) costs this job only.
 local function try_unguarded(job, provider)
-  local d = scopes_of(job)
+  local d = provider.scopes.by_who[job.who] or call_scopes(provider.name, job.who)
   local account, model = d.account, d.model
   local tokens = estimate(d, job.prompt, job.output)
   local until_at, why, where, most

@@ -15,7 +15,7 @@ local function hold_of(s, tokens)
   if not until_at then return nil end
   if why == 'concurrency' then return hold(why, nil, why, s.slots) end
   if why == 'cooldown' then return hold(why, until_at) end
-  if s.ms_per_request and wait_ms(s.state.requests_at, s.ms_per_request, s.slice) > 0 then
+  if s.ms_per_request and s.state.requests_at > s.requests_until then
     return hold('rate_limited', until_at, 'rpm', (60000 + s.slice) / s.ms_per_request)
   end
   return hold('rate_limited', until_at, 'tpm', (60000 + s.slice) / s.ms_per_token)

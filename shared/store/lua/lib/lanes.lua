@@ -68,7 +68,7 @@ do
   local function sort_one(lane, id)
     local job = look_at(id, lane.queue)
     if not job then return end
-    local client, model = string.match(read_cost(job).who, '^([^\n]*)\n(.*)$')
+    local client, model = string.match(job.who, '^([^\n]*)\n(.*)$')
     if put_in_lot('RPUSH', lane.queue, id, client, label_of(job, model)) then touches = touches + 2 end
   end
 
@@ -93,15 +93,13 @@ do
   -- The next entry of a lane: id, and its lot if it stood in one.
   local function next_entry(lane, provider)
     if not lane.is_sorted then
-      local id = table.remove(lane.buffer)
-      if not id then
+      lane.at = lane.at + 1
+      if lane.at > #lane.ids then
         -- Where a limit may stop us at any job, few are taken at first: what is not granted has to go back.
         lane.fetch = math.min(lane.want, lane.fetch and lane.fetch * 4 or provider.is_limited and 4 or 100, 100)
-        local ids = redis.call('LPOP', list_key(lane.queue), lane.fetch) or {}
-        for i = #ids, 1, -1 do lane.buffer[#lane.buffer + 1] = ids[i] end
-        id = table.remove(lane.buffer)
+        lane.ids, lane.at = redis.call('LPOP', list_key(lane.queue), lane.fetch) or {}, 1
       end
-      return id
+      return lane.ids[lane.at]
     end
     local client, label = next_lot(lane.queue)
     if not client then return nil end
@@ -112,7 +110,7 @@ do
     if lot then
       put_in_lot('LPUSH', lane.queue, id, lot.client, lot.label)
     else
-      lane.buffer[#lane.buffer + 1] = id
+      lane.at = lane.at - 1
     end
   end
 
@@ -146,7 +144,8 @@ do
     if not id then return lot and 'passed' or 'empty' end
     local job = look_at(id, lane.queue, true)
     if not job then return 'passed' end
-    local held = held_by(provider.name, lot and lane.queue .. '\n' .. lot.client .. '\n' .. lot.label or '')
+    local held = provider.held
+    if lot then held = held_by(provider.name, lane.queue .. '\n' .. lot.client .. '\n' .. lot.label) end
     if held then job.held = held end -- setting nil would cost a field, too
     local result, tokens, hold = try(job, provider)
     if result == 'granted' then
@@ -181,6 +180,7 @@ do
     local key, present = 'chatq:lanes:' .. provider.name, nil
     local shares = #provider.lanes > 1
     if shares then load_passes(provider, key) end
+    provider.held = held_by(provider.name, '')
     local active = {unpack(provider.lanes)}
     while provider.granted > 0 and touches < TOUCHES and #active > 0 do
       local at = 1
@@ -214,7 +214,7 @@ do
       if touches >= TOUCHES or not closed_until and (provider.granted == 0 or provider.in_quarantine >= QUARANTINE_MOST) then return end
       local id = redis.call('LPOP', key)
       local job = look_at(id, guarded(redis.call, 'HGET', job_key(id), 'origin'), true)
-      local alone = job and job.abandoned > 2
+      local alone = job and (job.abandoned or 0) > 2
       if job and closed_until then
         if not move_on(job, closed_until, 'breaker') then redis.call('RPUSH', key, id) end
       elseif job and alone and provider.in_quarantine > 0 then

@@ -109,8 +109,15 @@ local function price(s)
   s.ms_per_request = rpm and (60000 + s.slice) / (rpm * factor)
   s.ms_per_token = tpm and (60000 + s.slice) / (tpm * factor)
   s.slots = concurrency_of(s)
-  if rpm then st.requests_at = paid_off(st.requests_at) end
-  if tpm then st.tokens_at = paid_off(st.tokens_at) end
+  -- A call may go as long as its `…_at` is not later than that (for tokens: certainly, however much it costs).
+  if rpm then
+    st.requests_at = paid_off(st.requests_at)
+    s.requests_until = NOW + s.slice - math.min(s.ms_per_request, s.slice / 2)
+  end
+  if tpm then
+    st.tokens_at = paid_off(st.tokens_at)
+    s.tokens_until = NOW + s.slice / 2
+  end
 end
 
 local scopes = {}
@@ -153,7 +160,7 @@ local function call_scopes(provider, who)
 end
 
 -- The scopes of a waiting or running job.
-local function scopes_of(job) return call_scopes(provider_of(job.origin), read_cost(job).who) end
+local function scopes_of(job) return call_scopes(provider_of(job.origin), job.who) end
 
 -- Tokens to reserve for a call, by the account's rule for what a provider counts on arrival.
 local estimate
@@ -218,12 +225,6 @@ end
 
 -- When a call may go ---------------------------------------------------------------------------------------------
 
-local function wait_ms(paid_off_at, cost_ms, slice)
-  local least_ms = slice / 2
-  if cost_ms < least_ms then least_ms = cost_ms end
-  return least_ms - (slice - (paid_off_at - NOW))
-end
-
 -- Why this scope holds back a call of so many tokens: until when, the reason, and the scope whose slot must free where that is
 -- `concurrency`; nil = it does not. `most` = probes at a time that a breaker allows, or nil. Slots are counted where there is a
 -- limit; where it comes later, calls that run already are not in it.
@@ -234,10 +235,9 @@ local function held_back(s, tokens, most)
   if st.closed_until and st.closed_until > NOW then return st.closed_until, 'cooldown' end
   if s.slots and used(s) >= s.slots then return NOW + 1000, 'concurrency', s end
   local wait = -1
-  if s.ms_per_request then wait = wait_ms(st.requests_at, s.ms_per_request, s.slice) end
-  if s.ms_per_token then
-    local wait_for_tokens = wait_ms(st.tokens_at, tokens * s.ms_per_token, s.slice)
-    if wait_for_tokens > wait then wait = wait_for_tokens end
+  if s.ms_per_request then wait = st.requests_at - s.requests_until end
+  if s.ms_per_token and st.tokens_at > s.tokens_until then
+    wait = math.max(wait, st.tokens_at - s.tokens_until - math.max(0, s.slice / 2 - tokens * s.ms_per_token))
   end
   if wait > 0 then return NOW + wait, 'rate' end
   s.is_calm = not (s.slots or s.ms_per_request or s.ms_per_token)

@@ -36,8 +36,9 @@ end
 -- What the calls of one provider and whose showed, summed up.
 local function seen_by(d)
   if not d.seen then
-    d.seen = {more = 0, shares = {}, ended = {}, micro_usd = 0, cost_unknown = 0, good = 0, sent_at = 0,
-      answers = 0, output = 0, squares = 0, prompt = 0, estimated = 0}
+    d.seen = {more = 0, shares = {}, ended = {}, micro_usd = 0, cost_unknown = 0, good = 0, plain = 0, sent_at = 0,
+      answers = 0, output = 0, squares = 0, prompt = 0, estimated = 0,
+      has_breaker = d.provider.state.breaker or d.account.state.breaker or d.model.state.breaker}
   end
   return d.seen
 end
@@ -64,7 +65,7 @@ end
 local function add_good(d, seen, job, sent_at, prompt, output)
   seen.good = seen.good + 1
   if sent_at > seen.sent_at then seen.sent_at = sent_at end
-  if d.provider.state.breaker or d.account.state.breaker or d.model.state.breaker then
+  if seen.has_breaker then
     for _, s in ipairs(d.healthy) do
       if is_before_stage(s, sent_at) then s.old_results = (s.old_results or 0) + 1 end
     end
@@ -78,7 +79,7 @@ end
 local function settle_call(d, job, queue, shown)
   local reserved, prompt, output, sent_at, cost, verdict = struct.unpack(PACKED, shown)
   verdict, sent_at = VERDICTS[verdict], sent_at - EPOCH
-  local seen = seen_by(d)
+  local seen = d.seen or seen_by(d)
   add_drawn(d, seen, job, queue, sent_at, verdict, reserved, prompt, output)
   if cost >= 0 then
     seen.micro_usd = seen.micro_usd + cost
@@ -87,7 +88,7 @@ local function settle_call(d, job, queue, shown)
   end
   if verdict == 'good' then add_good(d, seen, job, sent_at, prompt, output) end
   if #shown == PACKED_BYTES then
-    if verdict == 'good' then seen.ended.ok = (seen.ended.ok or 0) + 1 end
+    if verdict == 'good' then seen.plain = seen.plain + 1 end
     return nil
   end
   local ended, observed, json = string.match(shown, '^([^\n]*)\n([^\n]*)\n(.*)$', PACKED_BYTES + 1)
@@ -109,8 +110,8 @@ end
 local end_grant
 do
   local function book(job, member, queue, shown)
-    local d = call_scopes(provider_of(queue), read_cost(job).who)
-    free_slots(d, member)
+    local d = call_scopes(provider_of(queue), job.who)
+    d.leaving[#d.leaving + 1] = member
     return shown ~= '' and settle_call(d, job, queue, shown) or nil
   end
 
@@ -145,6 +146,7 @@ end
 -- The counters of this minute, a provider: calls by how they ended, tokens of answers, cost in millionths of a dollar.
 local function tally_calls(provider, seen)
   for ended, n in pairs(seen.ended) do tally('calls ' .. provider .. ' ' .. ended, n) end
+  if seen.plain > 0 then tally('calls ' .. provider .. ' ok', seen.plain) end
   if seen.answers > 0 then
     tally('tokens ' .. provider .. ' input', seen.prompt)
     tally('tokens ' .. provider .. ' output', seen.output)
