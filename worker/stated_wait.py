@@ -63,9 +63,8 @@ def _stated_waits_s(
 
 
 def _seconds(value: str | None, unit_s: float = 1.0) -> float | None:
-    if value is None or not _NUMBER.fullmatch(value.strip()):
-        return None
-    return float(value) * unit_s
+    number = (value or "").strip()
+    return float(number) * unit_s if _NUMBER.fullmatch(number) else None
 
 
 def _until_http_date_s(value: str | None, now_s: float) -> float | None:

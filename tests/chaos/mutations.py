@@ -31,7 +31,7 @@ MUTATIONS: dict[str, tuple[Patch, ...]] = {
         ),
     ),
     "no-claim-compare-and-set": (
-        Patch("claim_jobs", "if job.status ~= 'queued' or job.origin ~= queue then", "if false then"),
+        Patch("claim_jobs", "if status ~= 'queued' or job.origin ~= queue then", "if false then"),
     ),
     "no-refund": (Patch("finalize_jobs", "if s.ms_per_token and more ~= 0 then", "if false then"),),
     "no-allow-oom": (Patch("finalize_jobs", "#!lua flags=allow-oom\n", "#!lua\n"),),

@@ -16,6 +16,7 @@ from rq.serializers import JSONSerializer
 
 from producer import JobState, Lane
 from shared.errors import IdempotencyConflict, JobNotFound
+from shared.store.jobs import BATCH
 from shared.store.limits import LimitStore
 from tests.chaos.checker import check, recovery_times
 from tests.chaos.evidence import Ask, Limit
@@ -99,12 +100,12 @@ async def test_duplicate_submits_are_one_job(lab: Lab) -> None:
 
 
 async def test_producer_that_dies_in_a_batch_is_resumed(lab: Lab) -> None:
-    """F5, F38: killed after two of five chunks, before the reply: the same batch again completes it, once each."""
+    """F5, F38: killed after two of ten chunks, before the reply: the same batch again completes it, once each."""
     env = {**lab.producer_env(), "PATH": "/usr/bin:/bin"}
     command = [sys.executable, "-m", "tests.chaos.producer_main", "1000", "2"]
     died = await asyncio.to_thread(subprocess.run, command, env=env, cwd=ROOT, timeout=30, check=False)
     assert died.returncode == -9
-    assert lab.total("accepted") == 400
+    assert lab.total("accepted") == 2 * BATCH
     await lab.start()
     ids = [str(i) for i in await lab.watch.submit_many(batch(1_000))]
     now = time.time()
