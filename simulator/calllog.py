@@ -22,7 +22,7 @@ class CallRecord:
     arrived_at: float
     """Unix seconds when the request was complete."""
     wire: str
-    """`ollama`, `ollama_generate` or `openai`."""
+    """`ollama`, `ollama_generate`, `openai`, `responses`, `gemini` or `anthropic`."""
     path: str
     job: str | None
     """Header `X-Chatq-Job`."""

@@ -72,7 +72,7 @@ def _option(flag: str, field: str, **attributes: Any) -> Callable[[Callable[...,
 @click.option("--host", default=_DEFAULTS.host, show_default=True, help="Loopback address to listen on.")
 @click.option("--port", type=int, default=8081, show_default=True, help="TCP port; 0 takes a free one.")
 @click.option("--models", metavar="A,B", help="The only models known; others get 404. [default: every model]")
-@click.option("--key", metavar="KEY", help="Bearer key to ask for. [default: none]")
+@click.option("--key", metavar="KEY", help="Key to ask for, in each wire's own header. [default: none]")
 @_option("--seed", "seed", type=int, help="Same seed, same answers, latencies and faults.")
 @_option(
     "--latency", "latency", metavar="DIST", help="Seconds: a number, uniform:A,B or lognormal:MEDIAN,SIGMA."
@@ -127,7 +127,11 @@ def simulate(
     model_limits: tuple[tuple[str, LimitSettings], ...],
     **options: Any,
 ) -> None:
-    """Run a local stand-in for LLM providers: Ollama and OpenAI chat on one port.
+    """Run a local stand-in for LLM providers: every wire on one port, at its provider's own paths.
+
+    Ollama chat and generate, OpenAI chat completions and Responses, Anthropic messages, Gemini generateContent,
+    each with its model list; a path may have any prefix in front. A request gets JSON, a tool call or thoughts when
+    it asks for them.
 
     A model name can force a behaviour: sim-fault-500, sim-fault-reset-first-1, sim-latency-0.2.
     """

@@ -67,13 +67,15 @@ class SimulatorConfig(LimitSettings):
     models: tuple[str, ...] | None = None
     """The only models known, by exact name; None: every model is. `sim-…` directives are always known."""
     key: SecretStr | None = None
-    """The Bearer key every chat call must carry; None: no key is asked for."""
+    """The key every chat call must carry, where its wire has it: Bearer, `x-api-key`, `x-goog-api-key` or `?key=`;
+    None: no key is asked for."""
     seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
     """Same seed and same request: same answer, and the n-th call of it meets the same latency and fault."""
     latency: DistributionText = Distribution("fixed", 0.0)
     """Seconds from the end of the request to the first byte of the answer."""
     output_tokens: DistributionText = Distribution("lognormal", 16.0, 0.5)
-    """Words in an answer, one token each; the request's own cap cuts it, and 8,192 is the most."""
+    """Words in an answer, one token each; the request's own cap cuts it, and 8,192 is the most. The thoughts of a
+    request that asks for some are as long, drawn apart, and count against the cap first."""
     faults: dict[Fault, Probability] = Field(default_factory=dict)
     """Probability of each fault; together at most 1."""
     fault_first: Annotated[int, Field(ge=0)] | None = None
@@ -95,7 +97,8 @@ class SimulatorConfig(LimitSettings):
     request names, and without a cap the longest answer possible (8,192), as Azure OpenAI counts."""
     rate_headers: RateHeaders = "openai"
     """How limits are told: `openai` says what is left on every answer, and the wait on a 429, in headers and words;
-    `retry-after` says only the wait, in whole seconds in that header; `none` says nothing."""
+    `retry-after` says only the wait, in whole seconds in that header; `none` says nothing. Anthropic's wire has
+    headers of its own; Gemini's has none and states the wait as RetryInfo in the error, unless `none`."""
     log_path: Path | None = None
     """JSONL file to which a record of every chat call is appended; None: memory only."""
     log_ring: Count = 200_000

@@ -37,7 +37,7 @@ class Channel(Protocol):
 
 
 class Delivery:
-    """A delivery under way; this one waits for the client to give up (`hang`, `hang-after-headers`)."""
+    """A delivery under way; this one waits for the client to give up (`hang`, `hang-after-headers`, `stall`)."""
 
     def resume(self) -> None:
         """The client has read enough to go on writing."""
@@ -115,4 +115,6 @@ def begin(reply: Reply, fault: Fault, channel: Channel, *, trickle_interval_s: f
         channel.reset()
     elif fault is Fault.HANG_AFTER_HEADERS:
         channel.write(reply.head)
+    elif fault is Fault.STALL:
+        channel.write(reply.head + half)
     return Delivery()

@@ -6,10 +6,15 @@ Recipe: `blake2b(JSON [model, system, prompt], 8 bytes)` as 16 hex characters, w
 - `system`: the texts of all `system` and `developer` messages, joined by a blank line;
 - `prompt`: the texts of all other messages in order, joined by a blank line; roles do not count.
 
-The text of a message is its content string, or its text parts joined by a line feed; images and tool calls do
-not count. For Ollama's `/api/generate` the two texts are its fields `system` and `prompt`. So one system text and
-one user text give the same digest on every wire; a longer conversation does so on the two chat wires, and
-on `/api/generate` only if the client flattens it just like this.
+The text of a message is its content string, or its text parts joined by a line feed; images, tool calls and
+thoughts do not count. A tool's result is a message of its own (Gemini's is an object: its only text, as in
+`{"result": "sunny"}`, else an empty one). Where the system text stands outside the messages it comes first, and its
+parts or blocks count as one message each. For Ollama's `/api/generate` the two texts are its fields `system` and
+`prompt`.
+
+So one system text and one user text give the same digest on every wire. A longer conversation does so on the chat
+wires, unless the client merges turns of one role (as some do for Anthropic and Gemini), and on `/api/generate` only
+if the client flattens it just like this.
 """
 
 from __future__ import annotations
@@ -22,6 +27,8 @@ import orjson
 
 _DIGEST_BYTES = 8
 _SYSTEM_ROLES = frozenset(("system", "developer"))
+_TEXT_PARTS = frozenset(("text", "input_text", "output_text"))
+"""The last two are Responses' names."""
 
 
 def request_digest(model: str, messages_or_prompt: Sequence[Mapping[str, Any]] | str) -> str:
@@ -62,4 +69,4 @@ def content_text(message: Mapping[str, Any]) -> str:
 
 
 def _is_text(part: dict[str, Any]) -> bool:
-    return part.get("type") == "text" and isinstance(part.get("text"), str)
+    return part.get("type") in _TEXT_PARTS and isinstance(part.get("text"), str)

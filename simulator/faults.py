@@ -41,6 +41,9 @@ class Fault(enum.StrEnum):
     HANG_AFTER_HEADERS = "hang-after-headers"
     OVERSIZE = "oversize"
     GZIP_BOMB = "gzip-bomb"
+    BLOCKED = "blocked"
+    ERROR_MID = "error-mid"
+    STALL = "stall"
 
 
 FAULT_TEXTS: dict[Fault, str] = {
@@ -67,6 +70,9 @@ FAULT_TEXTS: dict[Fault, str] = {
     Fault.HANG_AFTER_HEADERS: "headers, then nothing until the client gives up",
     Fault.OVERSIZE: "a body above a configured size",
     Fault.GZIP_BOMB: "a small body that unpacks to above that size",
+    Fault.BLOCKED: "200 that declines for reasons of safety",
+    Fault.ERROR_MID: "half a stream, then an error object; as error-200 without a stream",
+    Fault.STALL: "half the body, then nothing until the client gives up",
 }
 
 AT_ONCE = frozenset(
@@ -82,7 +88,7 @@ AT_ONCE = frozenset(
 """A provider's front door refuses these without running the model, so latency does not apply."""
 
 WITH_ANSWER = frozenset(
-    (Fault.RESET_MID, Fault.TRUNCATE, Fault.TRICKLE, Fault.HANG_AFTER_HEADERS, Fault.OVERSIZE)
+    (Fault.RESET_MID, Fault.TRUNCATE, Fault.TRICKLE, Fault.HANG_AFTER_HEADERS, Fault.STALL, Fault.OVERSIZE)
 )
 """The answer was generated, and only its delivery goes wrong: its tokens were spent."""
 

@@ -28,12 +28,14 @@ class Request:
 
 @dataclass(slots=True)
 class Content:
-    """A reply's body before framing."""
+    """A reply before framing."""
 
     content_type: str
     pieces: list[bytes]
     """The body, or a stream's events in order."""
     is_stream: bool = False
+    headers: bytes = b""
+    """Further header lines that belong to it, each ending in CRLF."""
 
 
 def plain(content_type: str, body: bytes) -> Content:
@@ -55,7 +57,7 @@ def render(
         extra: Further header lines, each ending in CRLF.
         announced_bytes: Content-Length of a body of which `content` is only a part; None: its own length.
     """
-    opening = _opening(status, content.content_type, is_keep_alive)
+    opening = _opening(status, content.content_type, is_keep_alive) + content.headers
     if content.is_stream:
         chunks = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in content.pieces]
         return b"%b%btransfer-encoding: chunked\r\n\r\n" % (opening, extra), b"".join([*chunks, b"0\r\n\r\n"])

@@ -3,78 +3,101 @@
 from __future__ import annotations
 
 import abc
-import functools
 import hashlib
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
-from simulator.answer import Answer
+from simulator.answer import Answer, ToolCall, pieces
+from simulator.config import RateHeaders
+from simulator.demand import WORDS, Demand, Tool, ToolChoice, choose_tool
 from simulator.digest import flatten
 from simulator.durations import go_duration
-from simulator.framing import JSON, NDJSON, Content, plain
+from simulator.framing import JSON, NDJSON, Content, Request, plain
 from simulator.limits import Shortage
-from simulator.wire import ChatCall, Refusal, RefusedCall, Timing, decode
+from simulator.notices import Dialect
+from simulator.refusals import InvalidRequest, Refusal
+from simulator.timestamps import rfc3339
+from simulator.wire import ChatCall, PromptTokens, Timing, bearer, decode, is_base64
 
 VERSION = "0.40.12"
 _NS = 1_000_000_000
+_FORMS = frozenset(("tools", "format", "think"))
+_LEVELS = ("high", "medium", "low", "max")
+_DECLINED = "I'm sorry, I cannot assist with that request."
 
 
 class OllamaWire(abc.ABC):
     """What chat and generate share; they differ in where the texts stand."""
 
     name: str
+    dialect = Dialect.OPENAI
 
-    def parse(self, body: bytes) -> ChatCall:
+    def key(self, request: Request) -> bytes | None:
+        """Bearer, as Ollama Cloud has it."""
+        return bearer(request)
+
+    def parse(self, request: Request) -> ChatCall:
         """Read a request; streaming is on unless switched off."""
-        data = decode(self, body)
+        data = decode(request.body)
         model = data.get("model")
         if not isinstance(model, str) or not model:
-            raise RefusedCall(self.invalid("model is required"))
+            raise InvalidRequest("model is required")
         system, prompt = self._texts(data)
-        return ChatCall(model, system, prompt, self._cap(data), data.get("stream") is not False)
+        return ChatCall(
+            model,
+            system,
+            prompt,
+            _cap(data),
+            data.get("stream") is not False,
+            WORDS if _FORMS.isdisjoint(data) else self._demand(data),
+            self._images(data),
+        )
 
     @abc.abstractmethod
     def _texts(self, data: dict[str, Any]) -> tuple[str, str]:
         """The request's system and prompt texts."""
 
     @abc.abstractmethod
-    def _piece(self, text: str) -> dict[str, Any]:
-        """The field that carries generated text."""
+    def _demand(self, data: dict[str, Any]) -> Demand:
+        """What is asked for besides words."""
 
-    def _cap(self, data: dict[str, Any]) -> int | None:
-        options = data.get("options") or {}
-        if not isinstance(options, dict):
-            raise RefusedCall(self.invalid("options must be an object"))
-        cap = options.get("num_predict", -1)
-        if not isinstance(cap, int):
-            raise RefusedCall(self.invalid('option "num_predict" must be of type integer'))
-        stop = options.get("stop", [])
-        if not isinstance(stop, list):
-            raise RefusedCall(self.invalid('option "stop" must be of type array'))
-        return cap if cap > 0 else None
+    @abc.abstractmethod
+    def _images(self, data: dict[str, Any]) -> int:
+        """How many images the request carries."""
 
-    def answer(self, call: ChatCall, answer: Answer, prompt_tokens: int, timing: Timing) -> Content:
+    @abc.abstractmethod
+    def _piece(self, text: str, thinking: str = "", tool_call: ToolCall | None = None) -> dict[str, Any]:
+        """The fields that carry what was generated."""
+
+    def answer(self, call: ChatCall, answer: Answer, prompt: PromptTokens, timing: Timing) -> Content:
         """The answer with its counters; in a stream they stand in the last line."""
-        opening = {"model": call.model, "created_at": _rfc3339(timing.created_at)}
+        opening = {"model": call.model, "created_at": rfc3339(timing.created_at)}
         reason = "length" if answer.is_cut else "stop"
         closing = {
             "done": True,
             "done_reason": reason,
-            **_counters(prompt_tokens, answer.tokens, timing.elapsed_s),
+            **_counters(prompt.total, answer.tokens, timing.elapsed_s),
         }
         if not call.is_stream:
-            return plain(JSON, orjson.dumps({**opening, **self._piece(answer.text), **closing}))
-        lines = [_line({**opening, **self._piece(piece), "done": False}) for piece in _pieces(answer.text)]
+            whole = self._piece(answer.text, answer.thoughts, answer.tool_call)
+            return plain(JSON, orjson.dumps({**opening, **whole, **closing}))
+        lines = [_line({**opening, **piece, "done": False}) for piece in self._stream(answer)]
         return Content(NDJSON, [*lines, _line({**opening, **self._piece(""), **closing})], is_stream=True)
+
+    def _stream(self, answer: Answer) -> list[dict[str, Any]]:
+        """What the lines carry: thoughts, then a tool call in one piece or words."""
+        thoughts = [self._piece("", piece) for piece in pieces(answer.thoughts)] if answer.thoughts else []
+        if answer.tool_call is not None:
+            return [*thoughts, self._piece("", "", answer.tool_call)]
+        return [*thoughts, *(self._piece(piece) for piece in pieces(answer.text))]
 
     def answer_without_choice(self, call: ChatCall, timing: Timing) -> Content:
         """An answer that lacks its message."""
         data = {
             "model": call.model,
-            "created_at": _rfc3339(timing.created_at),
+            "created_at": rfc3339(timing.created_at),
             "done": True,
             "done_reason": "stop",
         }
@@ -82,16 +105,24 @@ class OllamaWire(abc.ABC):
             return Content(NDJSON, [_line(data)], is_stream=True)
         return plain(JSON, orjson.dumps(data))
 
-    def error_in_answer(self, call: ChatCall) -> Content:
+    def blocked(self, call: ChatCall, prompt: PromptTokens, timing: Timing) -> Content:
+        """The model says so in words: this wire has no form for it."""
+        return self.answer(call, Answer(_DECLINED, 0, is_cut=False), prompt, timing)
+
+    def error_in_answer(self, call: ChatCall, begun: Sequence[bytes] = ()) -> Content:
         """`{"error"}` with status 200; a stream has no `done` line then."""
         data = {"error": "an error was encountered while running the model"}
         if call.is_stream:
-            return Content(NDJSON, [_line(data)], is_stream=True)
+            return Content(NDJSON, [*begun, _line(data)], is_stream=True)
         return plain(JSON, orjson.dumps(data))
 
-    def invalid(self, message: str) -> Refusal:
-        """400."""
+    def invalid(self, message: str, field: str | None = None) -> Refusal:
+        """400; this wire names no field."""
         return _refusal(400, message)
+
+    def no_key(self) -> Refusal:
+        """401, as Ollama Cloud words it."""
+        return self.bad_key()
 
     def bad_key(self) -> Refusal:
         """401, as Ollama Cloud words it."""
@@ -101,7 +132,7 @@ class OllamaWire(abc.ABC):
         """404."""
         return _refusal(404, f'model "{model}" not found')
 
-    def rate_limited(self, model: str) -> Refusal:
+    def rate_limited(self, model: str, wait_s: float | None) -> Refusal:
         """429, as Ollama Cloud words its immediate form."""
         return _refusal(429, "too many concurrent requests")
 
@@ -113,12 +144,12 @@ class OllamaWire(abc.ABC):
         """402, as Ollama Cloud words a model outside the plan."""
         return _refusal(402, "this model is not included in your free usage")
 
-    def short(self, model: str, shortage: Shortage, *, states_wait: bool) -> Refusal:
+    def short(self, model: str, shortage: Shortage, told: RateHeaders) -> Refusal:
         """A full server is 503 (the two blanks are Ollama's); a rate limit is 429."""
         if shortage.kind == "concurrency":
             return _refusal(503, "server busy, please try again.  maximum pending requests exceeded")
         text = f"too many {shortage.kind} per minute: limit {shortage.limit}"
-        if states_wait and shortage.wait_s is not None:
+        if told == "openai" and shortage.wait_s is not None:
             text += f", please try again in {go_duration(shortage.wait_s)}"
         return _refusal(429, text)
 
@@ -136,30 +167,52 @@ class OllamaChat(OllamaWire):
     def _texts(self, data: dict[str, Any]) -> tuple[str, str]:
         messages = data.get("messages") or []
         if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-            raise RefusedCall(self.invalid("messages must be an array of objects"))
+            raise InvalidRequest("messages must be an array of objects")
         if not all(isinstance(message.get("content", ""), str) for message in messages):
             # Unlike OpenAI's, this wire knows no content parts.
-            text = "json: cannot unmarshal array into Go struct field ChatRequest.messages.content of type string"
-            raise RefusedCall(self.invalid(text))
+            raise InvalidRequest(
+                "json: cannot unmarshal array into Go struct field ChatRequest.messages.content of type string"
+            )
         return flatten(messages)
 
-    def _piece(self, text: str) -> dict[str, Any]:
-        return {"message": {"role": "assistant", "content": text}}
+    def _demand(self, data: dict[str, Any]) -> Demand:
+        messages = data.get("messages") or []
+        is_after_result = bool(messages) and messages[-1].get("role") == "tool"
+        tool = choose_tool(_tools(data), ToolChoice(), is_after_result=is_after_result)
+        return Demand(tool, *_format(data), *_think(data))
+
+    def _images(self, data: dict[str, Any]) -> int:
+        return sum(_count_images(message) for message in data.get("messages") or [])
+
+    def _piece(self, text: str, thinking: str = "", tool_call: ToolCall | None = None) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": text}
+        if thinking:
+            message["thinking"] = thinking
+        if tool_call is not None:
+            function = {"index": 0, "name": tool_call.name, "arguments": tool_call.arguments}
+            message["tool_calls"] = [{"id": f"call_{tool_call.ident}", "function": function}]
+        return {"message": message}
 
 
 class OllamaGenerate(OllamaWire):
-    """`POST /api/generate`."""
+    """`POST /api/generate`; it knows no tools."""
 
     name = "ollama_generate"
 
     def _texts(self, data: dict[str, Any]) -> tuple[str, str]:
         system, prompt = data.get("system", ""), data.get("prompt", "")
         if not isinstance(system, str) or not isinstance(prompt, str):
-            raise RefusedCall(self.invalid("prompt and system must be strings"))
+            raise InvalidRequest("prompt and system must be strings")
         return system, prompt
 
-    def _piece(self, text: str) -> dict[str, Any]:
-        return {"response": text}
+    def _demand(self, data: dict[str, Any]) -> Demand:
+        return Demand(None, *_format(data), *_think(data))
+
+    def _images(self, data: dict[str, Any]) -> int:
+        return _count_images(data)
+
+    def _piece(self, text: str, thinking: str = "", tool_call: ToolCall | None = None) -> dict[str, Any]:
+        return {"response": text, "thinking": thinking} if thinking else {"response": text}
 
 
 def tags(models: Sequence[str]) -> bytes:
@@ -179,7 +232,7 @@ def _tag(model: str) -> dict[str, Any]:
     return {
         "name": model,
         "model": model,
-        "modified_at": _rfc3339(0.0),
+        "modified_at": rfc3339(0.0),
         "size": 1_000_000_000,
         "digest": hashlib.sha256(model.encode()).hexdigest(),
         "details": details,
@@ -194,9 +247,58 @@ def _line(data: dict[str, Any]) -> bytes:
     return orjson.dumps(data, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _pieces(text: str) -> list[str]:
-    first, *others = text.split(" ")
-    return [first, *(f" {word}" for word in others)]
+def _cap(data: dict[str, Any]) -> int | None:
+    options = data.get("options") or {}
+    if not isinstance(options, dict):
+        raise InvalidRequest("options must be an object")
+    cap = options.get("num_predict", -1)
+    if not isinstance(cap, int):
+        raise InvalidRequest('option "num_predict" must be of type integer')
+    stop = options.get("stop", [])
+    if not isinstance(stop, list):
+        raise InvalidRequest('option "stop" must be of type array')
+    return cap if cap > 0 else None
+
+
+def _tools(data: dict[str, Any]) -> list[Tool]:
+    """The functions on offer; any name will do."""
+    tools = data.get("tools") or []
+    found = []
+    for tool in tools:
+        function = tool.get("function") if isinstance(tool, dict) else None
+        if not isinstance(function, dict) or "name" not in function:
+            raise InvalidRequest("tools must be an array of functions with a name")
+        found.append(Tool(str(function["name"]), function.get("parameters") or {}))
+    return found
+
+
+def _format(data: dict[str, Any]) -> tuple[bool, dict[str, Any] | None]:
+    """Whether JSON is asked for, and to which schema."""
+    form = data.get("format")
+    if form is None or form == "":
+        return False, None
+    if form == "json":
+        return True, None
+    if isinstance(form, dict):
+        return True, form
+    raise InvalidRequest(f'invalid format: {form!r}; expected "json" or a valid JSON Schema object')
+
+
+def _think(data: dict[str, Any]) -> tuple[bool, str | None]:
+    """Whether the model thinks, and where that shows; it does not unless told to."""
+    think = data.get("think")
+    if think is None or isinstance(think, bool) or think in _LEVELS:
+        return bool(think), "thinking" if think else None
+    raise InvalidRequest(
+        f'invalid think value: "{think}" (must be "high", "medium", "low", "max", true, or false)'
+    )
+
+
+def _count_images(holder: dict[str, Any]) -> int:
+    images = holder.get("images") or []
+    if not isinstance(images, list) or not all(map(is_base64, images)):
+        raise InvalidRequest("illegal base64 data at input byte 0")
+    return len(images)
 
 
 def _counters(prompt_tokens: int, output_tokens: int, elapsed_s: float) -> dict[str, int]:
@@ -210,13 +312,3 @@ def _counters(prompt_tokens: int, output_tokens: int, elapsed_s: float) -> dict[
         "eval_duration": total_ns - total_ns // 10,
     }
     return {name: value for name, value in counters.items() if value}
-
-
-def _rfc3339(at: float) -> str:
-    whole = int(at)
-    return f"{_rfc3339_second(whole)}.{int((at - whole) * 1_000_000):06d}Z"
-
-
-@functools.lru_cache(maxsize=16)
-def _rfc3339_second(at: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))

@@ -1,4 +1,8 @@
-"""OpenAI's chat wire: chat completions and the model list. Shapes: openai/openai-openapi."""
+"""OpenAI's chat wire: chat completions and the model list. Shapes: openai/openai-openapi.
+
+Thoughts are counted when `reasoning_effort` asks for them, and shown where a provider of this wire shows them:
+`reasoning_content` for `thinking` (DeepSeek, Moonshot, MiMo), `reasoning` for `reasoning` (OpenRouter).
+"""
 
 from __future__ import annotations
 
@@ -7,138 +11,175 @@ from typing import Any
 
 import orjson
 
-from simulator.answer import Answer
+from simulator.answer import Answer, ToolCall, pieces
+from simulator.demand import WORDS, Demand, choose_tool
 from simulator.digest import flatten
-from simulator.durations import go_duration
-from simulator.framing import JSON, SSE, Content, plain
-from simulator.limits import Shortage
-from simulator.wire import ChatCall, Refusal, RefusedCall, Timing, decode
+from simulator.events import DONE, data_event
+from simulator.framing import JSON, SSE, Content, Request, plain
+from simulator.openai_errors import SERVER_ERROR, OpenAIErrors, error_object
+from simulator.openai_requests import cap_tokens, json_form, model_name, offered_tools, tool_choice
+from simulator.refusals import InvalidRequest
+from simulator.wire import ChatCall, PromptTokens, Timing, decode
 
-_LIMIT_NAMES = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)"}
+_CHUNK = "chat.completion.chunk"
+_FORMS = frozenset(("tools", "response_format", "thinking", "reasoning", "reasoning_effort"))
+_DECLINED = "I'm sorry, I cannot assist with that request."
 
 
-class OpenAIWire:
+class OpenAIWire(OpenAIErrors):
     """`POST …/chat/completions`."""
 
     name = "openai"
 
-    def parse(self, body: bytes) -> ChatCall:
+    def parse(self, request: Request) -> ChatCall:
         """Read a request; streaming is off unless asked for."""
-        data = decode(self, body)
-        model, messages = data.get("model"), data.get("messages")
-        if not isinstance(model, str) or not model:
-            raise RefusedCall(self.invalid("you must provide a model parameter", "model"))
+        data = decode(request.body)
+        model, messages = model_name(data), data.get("messages")
         if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
-            raise RefusedCall(self.invalid("'messages' must be a non-empty array of objects", "messages"))
+            raise InvalidRequest("'messages' must be a non-empty array of objects", "messages")
+        _check_results(messages)
         system, prompt = flatten(messages)
         options = data.get("stream_options")
         return ChatCall(
             model,
             system,
             prompt,
-            self._cap(data),
+            cap_tokens(data, "max_completion_tokens", "max_tokens"),
             is_stream=data.get("stream") is True,
+            demand=WORDS if _FORMS.isdisjoint(data) else _demand(data, messages),
+            images=sum(map(_images, messages)),
             includes_usage=isinstance(options, dict) and options.get("include_usage") is True,
         )
 
-    def _cap(self, data: dict[str, Any]) -> int | None:
-        for name in ("max_completion_tokens", "max_tokens"):
-            cap = data.get(name)
-            if cap is None:
-                continue
-            if not isinstance(cap, int) or cap < 1:
-                raise RefusedCall(self.invalid(f"'{name}' must be an integer of at least 1", name))
-            return cap
-        return None
-
-    def answer(self, call: ChatCall, answer: Answer, prompt_tokens: int, timing: Timing) -> Content:
+    def answer(self, call: ChatCall, answer: Answer, prompt: PromptTokens, timing: Timing) -> Content:
         """A ChatCompletion, or its chunks with a usage chunk if that was asked for."""
-        usage = {
-            "prompt_tokens": prompt_tokens,
-            "completion_tokens": answer.tokens,
-            "total_tokens": prompt_tokens + answer.tokens,
-        }
-        finish_reason = "length" if answer.is_cut else "stop"
+        usage = _usage(answer, prompt)
+        finish_reason = "length" if answer.is_cut else "tool_calls" if answer.tool_call else "stop"
         if call.is_stream:
-            chunks = _chunks(call, answer.text, finish_reason, timing)
+            chunks = _chunks(call, [*_deltas(call, answer)], finish_reason, timing)
             if call.includes_usage:
-                chunks.append(
-                    _event({**_opening(call, timing, "chat.completion.chunk"), "choices": [], "usage": usage})
-                )
-            return Content(SSE, [*chunks, b"data: [DONE]\n\n"], is_stream=True)
-        message = {"role": "assistant", "content": answer.text}
-        choice = {"index": 0, "message": message, "finish_reason": finish_reason}
-        data = {**_opening(call, timing, "chat.completion"), "choices": [choice], "usage": usage}
-        return plain(JSON, orjson.dumps(data))
+                chunks.append(data_event({**_opening(call, timing, _CHUNK), "choices": [], "usage": usage}))
+            return Content(SSE, [*chunks, DONE], is_stream=True)
+        return _completion(call, _message(call, answer), finish_reason, usage, timing)
 
     def answer_without_choice(self, call: ChatCall, timing: Timing) -> Content:
         """`choices: []`."""
         if call.is_stream:
-            event = _event({**_opening(call, timing, "chat.completion.chunk"), "choices": []})
-            return Content(SSE, [event, b"data: [DONE]\n\n"], is_stream=True)
+            event = data_event({**_opening(call, timing, _CHUNK), "choices": []})
+            return Content(SSE, [event, DONE], is_stream=True)
         return plain(JSON, orjson.dumps({**_opening(call, timing, "chat.completion"), "choices": []}))
 
-    def error_in_answer(self, call: ChatCall) -> Content:
-        """A top-level `error` with status 200; a stream ends after it without `[DONE]`."""
-        data = _error(
-            "The server had an error while processing your request", "server_error", code="server_error"
-        )
+    def blocked(self, call: ChatCall, prompt: PromptTokens, timing: Timing) -> Content:
+        """`message.refusal` and no content."""
         if call.is_stream:
-            return Content(SSE, [_event(data)], is_stream=True)
+            return Content(
+                SSE,
+                [*_chunks(call, [{"refusal": _DECLINED}], "content_filter", timing), DONE],
+                is_stream=True,
+            )
+        usage = _usage(Answer("", 0, is_cut=False), prompt)
+        message = {"role": "assistant", "content": None, "refusal": _DECLINED}
+        return _completion(call, message, "content_filter", usage, timing)
+
+    def error_in_answer(self, call: ChatCall, begun: Sequence[bytes] = ()) -> Content:
+        """A top-level `error` with status 200; a stream ends after it without `[DONE]`."""
+        data = error_object(SERVER_ERROR, "server_error", code="server_error")
+        if call.is_stream:
+            return Content(SSE, [*begun, data_event(data)], is_stream=True)
         return plain(JSON, orjson.dumps(data))
-
-    def invalid(self, message: str, param: str | None = None) -> Refusal:
-        """400."""
-        return _refusal(400, message, "invalid_request_error", param=param)
-
-    def bad_key(self) -> Refusal:
-        """401."""
-        return _refusal(401, "Incorrect API key provided", "invalid_request_error", code="invalid_api_key")
-
-    def unknown_model(self, model: str) -> Refusal:
-        """404."""
-        text = f"The model `{model}` does not exist or you do not have access to it."
-        return _refusal(404, text, "invalid_request_error", param="model", code="model_not_found")
-
-    def rate_limited(self, model: str) -> Refusal:
-        """429; the text names no wait, so that only the headers can."""
-        return _refusal(429, f"Rate limit reached for {model}.", "requests", code="rate_limit_exceeded")
-
-    def quota_used_up(self) -> Refusal:
-        """429 in OpenAI's words."""
-        text = "You exceeded your current quota, please check your plan and billing details."
-        return _refusal(429, text, "insufficient_quota", code="insufficient_quota")
-
-    def no_money(self) -> Refusal:
-        """402 in DeepSeek's words; OpenAI has none."""
-        return _refusal(402, "Insufficient Balance", "unknown_error", code="invalid_request_error")
-
-    def short(self, model: str, shortage: Shortage, *, states_wait: bool) -> Refusal:
-        """429 in OpenAI's words."""
-        name = _LIMIT_NAMES.get(shortage.kind, "concurrent requests")
-        numbers = f"Limit {shortage.limit}, Used {shortage.used}, Requested {shortage.requested}."
-        if shortage.wait_s is None:
-            text = f"Request too large for {model} on {name}: {numbers} The input or output tokens must be reduced."
-        else:
-            hint = f" Please try again in {go_duration(shortage.wait_s)}." if states_wait else ""
-            text = f"Rate limit reached for {model} on {name}: {numbers}{hint}"
-        kind = "tokens" if shortage.kind == "tokens" else "requests"
-        return _refusal(429, text, kind, code="rate_limit_exceeded")
-
-    def failed(self, status: int) -> Refusal:
-        """500 or 503 in OpenAI's words, 529 with Anthropic's type."""
-        overloaded = "The server is currently overloaded with other requests."
-        if status == 503:
-            return _refusal(503, overloaded, "service_unavailable_error", code="server_is_overloaded")
-        if status == 529:
-            return _refusal(529, overloaded, "overloaded_error")
-        return _refusal(status, "The server had an error while processing your request.", "server_error")
 
 
 def models(names: Sequence[str]) -> bytes:
     """Body of `GET /v1/models`."""
     data = [{"id": name, "object": "model", "created": 0, "owned_by": "simulator"} for name in names]
     return orjson.dumps({"object": "list", "data": data})
+
+
+def _demand(data: dict[str, Any], messages: list[dict[str, Any]]) -> Demand:
+    is_json, schema = json_form(data.get("response_format"), "response_format")
+    tools = data.get("tools") or []
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise InvalidRequest("'tools' must be an array of objects", "tools")
+    functions = [tool.get("function") for tool in tools if tool.get("type") == "function"]
+    is_after_result = messages[-1].get("role") == "tool"
+    choice = tool_choice(data.get("tool_choice"))
+    tool = choose_tool(offered_tools(functions), choice, is_after_result=is_after_result)
+    trace = _trace(data)
+    is_thinking = trace is not None or data.get("reasoning_effort") not in (None, "none")
+    return Demand(tool, is_json, schema, is_thinking, trace)
+
+
+def _trace(data: dict[str, Any]) -> str | None:
+    """The field that shows thoughts, by the switch that asks for them."""
+    thinking, reasoning = data.get("thinking"), data.get("reasoning")
+    if isinstance(thinking, dict) and thinking.get("type") == "enabled":
+        return "reasoning_content"
+    if (
+        isinstance(reasoning, dict)
+        and reasoning.get("effort") != "none"
+        and reasoning.get("enabled") is not False
+    ):
+        return "reasoning"
+    return None
+
+
+def _check_results(messages: list[dict[str, Any]]) -> None:
+    """A tool's result must answer a call that the conversation holds."""
+    called: set[object] = set()
+    for number, message in enumerate(messages):
+        calls = message.get("tool_calls")
+        if isinstance(calls, list):
+            called.update(call.get("id") for call in calls if isinstance(call, dict))
+        if message.get("role") == "tool" and message.get("tool_call_id") not in called:
+            raise InvalidRequest(
+                "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with "
+                "'tool_calls'.",
+                f"messages.[{number}].role",
+            )
+
+
+def _images(message: dict[str, Any]) -> int:
+    content = message.get("content")
+    if not isinstance(content, list):
+        return 0
+    return sum(isinstance(part, dict) and part.get("type") == "image_url" for part in content)
+
+
+def _usage(answer: Answer, prompt: PromptTokens) -> dict[str, Any]:
+    usage: dict[str, Any] = {
+        "prompt_tokens": prompt.total,
+        "completion_tokens": answer.tokens,
+        "total_tokens": prompt.total + answer.tokens,
+    }
+    if prompt.cached:
+        usage["prompt_tokens_details"] = {"cached_tokens": prompt.cached}
+    if answer.thought_tokens:
+        usage["completion_tokens_details"] = {"reasoning_tokens": answer.thought_tokens}
+    return usage
+
+
+def _message(call: ChatCall, answer: Answer) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": answer.text}
+    if answer.tool_call is not None:
+        message["content"] = None
+        message["tool_calls"] = [_tool_call(answer.tool_call)]
+    if call.demand.trace is not None:
+        message[call.demand.trace] = answer.thoughts
+    return message
+
+
+def _tool_call(tool_call: ToolCall) -> dict[str, Any]:
+    arguments = orjson.dumps(tool_call.arguments).decode()
+    function = {"name": tool_call.name, "arguments": arguments}
+    return {"id": f"call_{tool_call.ident}", "type": "function", "function": function}
+
+
+def _completion(
+    call: ChatCall, message: dict[str, Any], finish_reason: str, usage: dict[str, Any], timing: Timing
+) -> Content:
+    choice = {"index": 0, "message": message, "finish_reason": finish_reason}
+    data = {**_opening(call, timing, "chat.completion"), "choices": [choice], "usage": usage}
+    return plain(JSON, orjson.dumps(data))
 
 
 def _opening(call: ChatCall, timing: Timing, kind: str) -> dict[str, Any]:
@@ -151,31 +192,25 @@ def _opening(call: ChatCall, timing: Timing, kind: str) -> dict[str, Any]:
     }
 
 
-def _chunks(call: ChatCall, text: str, finish_reason: str, timing: Timing) -> list[bytes]:
-    opening = _opening(call, timing, "chat.completion.chunk")
-    first, *others = text.split(" ")
-    deltas = [
-        {"role": "assistant", "content": ""},
-        {"content": first},
-        *({"content": f" {word}"} for word in others),
-    ]
+def _deltas(call: ChatCall, answer: Answer) -> list[dict[str, Any]]:
+    """What the chunks add: thoughts, then a tool call or words."""
+    deltas: list[dict[str, Any]] = []
+    if call.demand.trace is not None:
+        deltas += [{call.demand.trace: piece} for piece in pieces(answer.thoughts)]
+    if answer.tool_call is None:
+        return [*deltas, *({"content": piece} for piece in pieces(answer.text))]
+    full = _tool_call(answer.tool_call)
+    function = full["function"]
+    start = {"index": 0, **full, "function": {"name": function["name"], "arguments": ""}}
+    arguments = [{"index": 0, "function": {"arguments": piece}} for piece in pieces(function["arguments"])]
+    return [*deltas, *({"tool_calls": [delta]} for delta in (start, *arguments))]
+
+
+def _chunks(call: ChatCall, deltas: list[dict[str, Any]], finish_reason: str, timing: Timing) -> list[bytes]:
+    opening = _opening(call, timing, _CHUNK)
     chunks = [
-        _event({**opening, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
-        for delta in deltas
+        data_event({**opening, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+        for delta in ({"role": "assistant", "content": ""}, *deltas)
     ]
-    chunks.append(_event({**opening, "choices": [{"index": 0, "delta": {}, "finish_reason": finish_reason}]}))
-    return chunks
-
-
-def _event(data: dict[str, Any]) -> bytes:
-    return b"data: %b\n\n" % orjson.dumps(data)
-
-
-def _error(message: str, kind: str, *, param: str | None = None, code: str | None = None) -> dict[str, Any]:
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
-def _refusal(
-    status: int, message: str, kind: str, *, param: str | None = None, code: str | None = None
-) -> Refusal:
-    return Refusal(status, orjson.dumps(_error(message, kind, param=param, code=code)))
+    last = {"index": 0, "delta": {}, "finish_reason": finish_reason}
+    return [*chunks, data_event({**opening, "choices": [last]})]

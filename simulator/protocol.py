@@ -26,7 +26,17 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 """Largest request body taken in; far above any chat request."""
 _MAX_BACKLOG = 64
 """Pipelined requests waiting on one connection before reading stops."""
-_HEADERS = frozenset((b"authorization", b"x-chatq-job", b"x-chatq-attempt", b"x-source"))
+_HEADERS = frozenset(
+    (
+        b"authorization",
+        b"x-api-key",
+        b"x-goog-api-key",
+        b"anthropic-version",
+        b"x-chatq-job",
+        b"x-chatq-attempt",
+        b"x-source",
+    )
+)
 _UNSENT = frozenset((Fault.RESET, Fault.HANG))
 """Faults in which no status line is sent."""
 _LINGER_RESET = struct.pack("ii", 1, 0)

@@ -16,15 +16,19 @@ from simulator.faults import AT_ONCE, WITH_ANSWER, Directive, Fault, choose_faul
 from simulator.framing import Request
 from simulator.limits import AccountLimits, Scopes, Shortage, admit
 from simulator.notices import allowance_lines, wait_lines
+from simulator.refusals import InvalidRequest, Refusal, RefusedCall
 from simulator.reply import Admitted, Reply, faulty_reply, good_reply, refusal_reply
 from simulator.stats import Stats
-from simulator.wire import ChatCall, Refusal, RefusedCall, Timing, Wire
+from simulator.wire import ChatCall, CountingWire, PromptTokens, Timing, Wire
 
 _MAX_DIGESTS = 1_000_000
 """How many distinct requests are told apart before the oldest is forgotten; about 150 bytes each."""
 _CLIENT_LEFT = 499
 """nginx's number, also Ollama's, for a client that gave up."""
 _NO_DIRECTIVE = Directive()
+_CACHE_FROM_TOKENS = 1024
+_CACHE_BLOCK_TOKENS = 128
+"""OpenAI's prompt caching guide: prompts from this size on, in steps of this size."""
 
 
 @dataclass(slots=True)
@@ -54,7 +58,7 @@ class Provider:
         """Take new settings; calls under way keep the delay and fault they were given."""
         self.config = config
         self._dice = Dice(config.seed)
-        self._bearer = b"Bearer " + config.key.get_secret_value().encode() if config.key else None
+        self._key = config.key.get_secret_value().encode() if config.key else None
         self._models = frozenset(config.models) if config.models is not None else None
         self._limits.set(config, config.model_limits, config.slice_s, time.monotonic())
 
@@ -70,9 +74,33 @@ class Provider:
         """The counts as JSON."""
         return self.stats.snapshot(self._limits.account.in_flight)
 
-    def has_key(self, request: Request) -> bool:
-        """Whether the request carries the Bearer key, if one is asked for."""
-        return self._bearer is None or request.headers.get(b"authorization") == self._bearer
+    def check_key(self, wire: Wire, request: Request) -> None:
+        """Ask for the key, if one is set.
+
+        Raises:
+            RefusedCall: It is missing or wrong.
+        """
+        if self._key is None:
+            return
+        key = wire.key(request)
+        if not key:
+            raise RefusedCall(wire.no_key())
+        if key != self._key:
+            raise RefusedCall(wire.bad_key())
+
+    def count_tokens(self, wire: CountingWire, request: Request) -> int:
+        """Tokens of a prompt that is only to be counted; no limit or fault applies.
+
+        Raises:
+            RefusedCall: The request is.
+        """
+        self.check_key(wire, request)
+        try:
+            call = wire.parse_count(request)
+            self._known(wire, call)
+        except InvalidRequest as exc:
+            raise RefusedCall(wire.invalid(str(exc), exc.field)) from None
+        return count_tokens(call.system, call.prompt, call.images)
 
     def open(self, wire: Wire, request: Request, path: str) -> Exchange:
         """Decide what happens to a chat call. Every exchange must be closed."""
@@ -80,8 +108,11 @@ class Provider:
         try:
             return self._admit(wire, request, record)
         except RefusedCall as refused:
-            build = functools.partial(refusal_reply, refused.refusal, is_keep_alive=request.is_keep_alive)
-            return Exchange(build, record=record)
+            refusal = refused.refusal
+        except InvalidRequest as exc:
+            refusal = wire.invalid(str(exc), exc.field)
+        build = functools.partial(refusal_reply, refusal, is_keep_alive=request.is_keep_alive)
+        return Exchange(build, record=record)
 
     def close(self, exchange: Exchange, *, sent_bytes: int, is_client_gone: bool) -> None:
         """Give the slots back, and record and count the call."""
@@ -100,22 +131,23 @@ class Provider:
 
     def _admit(self, wire: Wire, request: Request, record: CallRecord) -> Exchange:
         """The gates in a provider's order: key, request, model, limits; then fault and latency."""
-        if not self.has_key(request):
-            raise RefusedCall(wire.bad_key())
-        call = wire.parse(request.body)
+        self.check_key(wire, request)
+        call = wire.parse(request)
         record.model = call.model
         directive = self._known(wire, call)
         record.digest = digest = text_digest(call.model, call.system, call.prompt)
-        record.prompt_tokens = prompt_tokens = count_tokens(call.system, call.prompt)
-        answer = compose(digest, call.cap_tokens, self.config.output_tokens, self._dice)
+        record.prompt_tokens = prompt_tokens = count_tokens(call.system, call.prompt, call.images)
+        answer = compose(digest, call.cap_tokens, self.config.output_tokens, self._dice, call.demand)
         scopes = self._limits.scopes(call.model)
         tokens = prompt_tokens + self._charged_output(call, answer)
         headers = self._charge(wire, call.model, scopes, tokens, record)
-        fault, delay_s = self._fate(digest, directive)
+        occurrence = self._count(digest)
+        fault, delay_s = self._fate(digest, directive, occurrence)
         record.fault = fault.value if fault is not None else None
         if fault is None or fault in WITH_ANSWER:
             record.output_tokens = answer.tokens
-        admitted = Admitted(wire, call, answer, prompt_tokens, headers, request.is_keep_alive, fault)
+        prompt = _prompt_tokens(prompt_tokens, occurrence)
+        admitted = Admitted(wire, call, answer, prompt, headers, request.is_keep_alive, fault)
         return Exchange(functools.partial(self._reply, admitted, record), delay_s, record, scopes)
 
     def _known(self, wire: Wire, call: ChatCall) -> Directive:
@@ -123,7 +155,7 @@ class Provider:
         try:
             directive = directive_in(call.model)
         except ValueError as exc:
-            raise RefusedCall(wire.invalid(str(exc))) from None
+            raise InvalidRequest(str(exc)) from None
         if directive is not None:
             return directive
         if self._models is not None and call.model not in self._models:
@@ -140,7 +172,7 @@ class Provider:
         """Admit the call to the limits; the header lines that tell what is left of them."""
         now_s = time.monotonic()
         shortage = admit(scopes, tokens, now_s)
-        headers = allowance_lines(self.config.rate_headers, scopes, now_s)
+        headers = allowance_lines(self.config.rate_headers, wire.dialect, scopes, now_s)
         if shortage is not None:
             raise RefusedCall(self._short(wire, model, shortage, headers))
         record.started_s = now_s
@@ -151,17 +183,16 @@ class Provider:
     def _short(self, wire: Wire, model: str, shortage: Shortage, headers: bytes) -> Refusal:
         """The refusal for want of room, with as much about the wait as the settings let out."""
         style = self.config.rate_headers
-        refusal = wire.short(model, shortage, states_wait=style == "openai")
-        refusal.headers = headers
+        refusal = wire.short(model, shortage, style)
+        refusal.headers += headers
         # Ollama's own 503 states no wait, and no wait makes a call fit that is larger than the limit.
         if refusal.status == 429 and shortage.wait_s is not None:
-            refusal.headers += wait_lines(style, shortage.wait_s)
+            refusal.headers += wait_lines(style, wire.dialect, shortage.wait_s)
         return refusal
 
-    def _fate(self, digest: str, directive: Directive) -> tuple[Fault | None, float]:
+    def _fate(self, digest: str, directive: Directive, occurrence: int) -> tuple[Fault | None, float]:
         """The call's fault and its delay in seconds."""
         config = self.config
-        occurrence = self._count(digest)
         latency_draw, fault_draw = 0.0, 0.0
         if config.faults or config.latency.is_random:
             latency_draw, fault_draw = self._dice.roll(digest, occurrence)
@@ -195,6 +226,12 @@ class Provider:
             retry_after_s=self.config.retry_after_s,
             oversize_bytes=self.config.oversize_bytes,
         )
+
+
+def _prompt_tokens(total: int, occurrence: int) -> PromptTokens:
+    """What of a prompt a cache holds, if the same request came before."""
+    shared = total - total % _CACHE_BLOCK_TOKENS if total >= _CACHE_FROM_TOKENS else 0
+    return PromptTokens(total, shared, occurrence > 0)
 
 
 def _new_record(wire: Wire, request: Request, path: str) -> CallRecord:

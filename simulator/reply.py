@@ -8,7 +8,9 @@ from simulator.answer import Answer
 from simulator.bombs import gzip_bomb, nest
 from simulator.faults import Fault
 from simulator.framing import HTML, JSON, Content, plain, render
-from simulator.wire import ChatCall, Refusal, Timing, Wire
+from simulator.notices import stated_wait
+from simulator.refusals import Refusal
+from simulator.wire import ChatCall, PromptTokens, Timing, Wire
 
 _HTML_PAGE = (
     b"<!DOCTYPE html>\n<html><head><title>502 Bad Gateway</title></head>"
@@ -37,7 +39,7 @@ class Admitted:
     wire: Wire
     call: ChatCall
     answer: Answer
-    prompt_tokens: int
+    prompt: PromptTokens
     headers: bytes
     """Rate limit lines for a good answer."""
     is_keep_alive: bool
@@ -91,7 +93,7 @@ def faulty_reply(
 
 
 def _answer(admitted: Admitted, timing: Timing) -> Content:
-    return admitted.wire.answer(admitted.call, admitted.answer, admitted.prompt_tokens, timing)
+    return admitted.wire.answer(admitted.call, admitted.answer, admitted.prompt, timing)
 
 
 def _refusal(admitted: Admitted, fault: Fault, retry_after_s: float) -> Refusal | None:
@@ -99,11 +101,11 @@ def _refusal(admitted: Admitted, fault: Fault, retry_after_s: float) -> Refusal 
     wire, model = admitted.wire, admitted.call.model
     match fault:
         case Fault.RATE_LIMITED:
-            refusal = wire.rate_limited(model)
-            refusal.headers = f"retry-after: {retry_after_s:g}\r\n".encode()
+            refusal = wire.rate_limited(model, retry_after_s)
+            refusal.headers += stated_wait(wire.dialect, retry_after_s)
             return refusal
         case Fault.RATE_LIMITED_BARE:
-            return wire.rate_limited(model)
+            return wire.rate_limited(model, None)
         case Fault.QUOTA:
             return wire.quota_used_up()
         case Fault.NO_MONEY:
@@ -125,8 +127,12 @@ def _spoiled(admitted: Admitted, fault: Fault, timing: Timing) -> Content | None
         return plain(JSON, b"")
     if fault is Fault.NO_CHOICES:
         return admitted.wire.answer_without_choice(admitted.call, timing)
+    if fault is Fault.BLOCKED:
+        return admitted.wire.blocked(admitted.call, admitted.prompt, timing)
     if fault is Fault.ERROR_200:
         return admitted.wire.error_in_answer(admitted.call)
+    if fault is Fault.ERROR_MID:
+        return _broken_off(admitted, timing)
     if fault is Fault.DEEP_JSON:
         return nest(_answer(admitted, timing))
     if fault is Fault.MALFORMED:
@@ -138,12 +144,21 @@ def _spoiled(admitted: Admitted, fault: Fault, timing: Timing) -> Content | None
     return None
 
 
+def _broken_off(admitted: Admitted, timing: Timing) -> Content:
+    """An error after half of a stream's pieces."""
+    content = _answer(admitted, timing)
+    begun = content.pieces[: len(content.pieces) // 2] if content.is_stream else []
+    return admitted.wire.error_in_answer(admitted.call, begun)
+
+
 def _oversized(admitted: Admitted, timing: Timing, oversize_bytes: int) -> Reply:
     """Valid JSON whose text is blown up after its first word; a stream comes unchunked."""
     content = _answer(admitted, timing)
     body = b"".join(content.pieces)
-    # The last one: a model's name, further in front, may hold the word too.
-    filler_at = body.rindex(b"echo") + len(b"echo")
+    # The last one: a model's name, further in front, may hold the word too. JSON to a schema without strings holds
+    # none; then the last string of all grows.
+    echo_at = body.rfind(b"echo")
+    filler_at = body.rindex(b'"') if echo_at < 0 else echo_at + len(b"echo")
     filler_bytes = max(1, oversize_bytes - len(body))
     head, _ = render(
         200,

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
 
 from simulator.answer import Answer
-from simulator.framing import Content
+from simulator.config import RateHeaders
+from simulator.demand import WORDS, Demand
+from simulator.framing import Content, Request
 from simulator.limits import Shortage
+from simulator.notices import Dialect
+from simulator.refusals import InvalidRequest, Refusal
+
+_BEARER = b"Bearer "
 
 
 @dataclass(slots=True)
@@ -23,8 +32,30 @@ class ChatCall:
     cap_tokens: int | None
     """The request's limit on generated tokens."""
     is_stream: bool
+    demand: Demand = WORDS
+    images: int = 0
     includes_usage: bool = False
     """OpenAI's `stream_options.include_usage`."""
+    is_array: bool = False
+    """Gemini's stream without `alt=sse`: one JSON array."""
+    is_cacheable: bool = False
+    """Anthropic's `cache_control` stands somewhere; the other wires cache unasked."""
+
+
+@dataclass(slots=True)
+class PromptTokens:
+    """What a prompt costs."""
+
+    total: int
+    shared: int = 0
+    """The part that a prompt cache holds, in whole blocks."""
+    is_repeat: bool = False
+    """An earlier call had the same prompt, so the cache holds it by now."""
+
+    @property
+    def cached(self) -> int:
+        """Tokens read from the cache, among the total."""
+        return self.shared if self.is_repeat else 0
 
 
 @dataclass(slots=True)
@@ -37,56 +68,52 @@ class Timing:
     """Since the request was complete."""
 
 
-@dataclass(slots=True)
-class Refusal:
-    """A call that gets no answer: a status and an error body in the wire's shape."""
-
-    status: int
-    body: bytes
-    headers: bytes = b""
-    """Further header lines, each ending in CRLF."""
-
-
-class RefusedCall(Exception):
-    """The request itself is wrong; carries the refusal to send."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.status)
-        self.refusal = refusal
-
-
 class Wire(Protocol):
     """One provider API on one path."""
 
     name: str
+    dialect: Dialect
 
-    def parse(self, body: bytes) -> ChatCall:
-        """Read a request body.
+    def key(self, request: Request) -> bytes | None:
+        """The API key a request carries."""
+
+    def parse(self, request: Request) -> ChatCall:
+        """Read a request.
 
         Raises:
-            RefusedCall: 400, with what is wrong.
+            InvalidRequest: What the provider refuses with status 400.
         """
 
-    def answer(self, call: ChatCall, answer: Answer, prompt_tokens: int, timing: Timing) -> Content:
+    def answer(self, call: ChatCall, answer: Answer, prompt: PromptTokens, timing: Timing) -> Content:
         """A good answer, as one body or as a stream."""
 
     def answer_without_choice(self, call: ChatCall, timing: Timing) -> Content:
         """A well-formed answer that holds none."""
 
-    def error_in_answer(self, call: ChatCall) -> Content:
-        """An error object where an answer should be."""
+    def blocked(self, call: ChatCall, prompt: PromptTokens, timing: Timing) -> Content:
+        """A well-formed answer that declines for reasons of safety."""
 
-    def invalid(self, message: str) -> Refusal:
+    def error_in_answer(self, call: ChatCall, begun: Sequence[bytes] = ()) -> Content:
+        """An error object where an answer, or the rest of one, should be.
+
+        Args:
+            begun: A stream's pieces before it.
+        """
+
+    def invalid(self, message: str, field: str | None = None) -> Refusal:
         """400."""
 
+    def no_key(self) -> Refusal:
+        """The request carries no key."""
+
     def bad_key(self) -> Refusal:
-        """401."""
+        """The request's key is wrong."""
 
     def unknown_model(self, model: str) -> Refusal:
         """404."""
 
-    def rate_limited(self, model: str) -> Refusal:
-        """429 with no limit behind it."""
+    def rate_limited(self, model: str, wait_s: float | None) -> Refusal:
+        """429 with no limit behind it; a wire that states waits in the body states this one."""
 
     def quota_used_up(self) -> Refusal:
         """429 that no wait of minutes cures."""
@@ -94,23 +121,58 @@ class Wire(Protocol):
     def no_money(self) -> Refusal:
         """402."""
 
-    def short(self, model: str, shortage: Shortage, *, states_wait: bool) -> Refusal:
-        """An enforced limit ran out."""
+    def short(self, model: str, shortage: Shortage, told: RateHeaders) -> Refusal:
+        """An enforced limit ran out.
+
+        Args:
+            told: How much of it the settings let out.
+        """
 
     def failed(self, status: int) -> Refusal:
         """500, 503 or 529."""
 
 
-def decode(wire: Wire, body: bytes) -> dict[str, Any]:
+class CountingWire(Wire, Protocol):
+    """A wire that counts a prompt's tokens without an answer."""
+
+    def parse_count(self, request: Request) -> ChatCall:
+        """Read a request to count.
+
+        Raises:
+            InvalidRequest: What the provider refuses with status 400.
+        """
+
+    def count(self, tokens: int) -> bytes:
+        """The answer's body."""
+
+
+def decode(body: bytes) -> dict[str, Any]:
     """The request body as a JSON object.
 
     Raises:
-        RefusedCall: It is none.
+        InvalidRequest: It is none.
     """
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as exc:
-        raise RefusedCall(wire.invalid(f"the body is not JSON: {exc}")) from None
+        raise InvalidRequest(f"the body is not JSON: {exc}") from None
     if not isinstance(data, dict):
-        raise RefusedCall(wire.invalid("the body is not a JSON object"))
+        raise InvalidRequest("the body is not a JSON object")
     return data
+
+
+def bearer(request: Request) -> bytes | None:
+    """The key in the Authorization header."""
+    value = request.headers.get(b"authorization", b"")
+    return value.removeprefix(_BEARER) if value.startswith(_BEARER) else None
+
+
+def is_base64(text: object) -> bool:
+    """Whether this is non-empty base64 text, as image data has to be."""
+    if not isinstance(text, str) or not text:
+        return False
+    try:
+        base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return True

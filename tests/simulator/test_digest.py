@@ -21,6 +21,64 @@ async def test_answer_carries_digest_of_prompt(
     assert (echo, digest) == ("echo", text_digest("m", "Be brief.", "Größe?"))
 
 
+CALL = {"name": "f", "arguments": "{}"}
+TOOL_TURNS: dict[str, dict[str, Any]] = {
+    "openai": {
+        "messages": [
+            {"role": "user", "content": "hi"},
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "c", "type": "function", "function": CALL}],
+            },
+            {"role": "tool", "tool_call_id": "c", "content": "sunny"},
+        ]
+    },
+    "ollama": {
+        "messages": [
+            {"role": "user", "content": "hi"},
+            {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [{"function": {"name": "f", "arguments": {}}}],
+            },
+            {"role": "tool", "tool_name": "f", "content": "sunny"},
+        ]
+    },
+    "responses": {
+        "input": [
+            {"role": "user", "content": "hi"},
+            {"type": "function_call", "call_id": "c", **CALL},
+            {"type": "function_call_output", "call_id": "c", "output": "sunny"},
+        ]
+    },
+    "anthropic": {
+        "messages": [
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "sunny"}]},
+        ]
+    },
+    "gemini": {
+        "contents": [
+            {"role": "user", "parts": [{"text": "hi"}]},
+            {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {}}}]},
+            {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {"result": "sunny"}}}]},
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("wire", sorted(TOOL_TURNS))
+async def test_tool_conversation_has_one_digest(
+    start: StartSimulator, client: httpx.AsyncClient, wire: str
+) -> None:
+    """Question, call and result, however a wire writes them."""
+    response = await chat(client, (await start()).url, wire, **TOOL_TURNS[wire])
+    digest = text_digest("m", "", "hi\n\n\n\nsunny")
+    assert answer_text(wire, response.json()).startswith(f"echo {digest}")
+
+
 def test_bare_prompt_equals_single_user_message() -> None:
     """A prompt is a conversation of one user message."""
     assert request_digest("m", "hi") == request_digest("m", [{"role": "user", "content": "hi"}])

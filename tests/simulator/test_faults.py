@@ -10,7 +10,7 @@ import pytest
 
 from simulator import Fault, request_digest
 from simulator.faults import choose_fault, directive_in
-from tests.simulator.calls import PATHS, WIRES, answer_text, body, chat, error_text
+from tests.simulator.calls import WIRES, answer_text, body, call, chat, error_text
 from tests.simulator.conftest import StartSimulator
 from tests.support import wait_until
 
@@ -27,7 +27,6 @@ from tests.support import wait_until
         ("500", 500),
         ("503", 503),
         ("529", 529),
-        ("bad-key", 401),
     ],
 )
 async def test_status_fault_has_wire_error(
@@ -42,6 +41,18 @@ async def test_status_fault_has_wire_error(
     assert (record.status, record.fault, record.output_tokens) == (status, fault, 0)
 
 
+@pytest.mark.parametrize("wire", WIRES)
+async def test_bad_key_fault_is_as_if_the_key_were_wrong(
+    start: StartSimulator, client: httpx.AsyncClient, wire: str
+) -> None:
+    """401, at Google 400 with a reason."""
+    simulator = await start()
+    response = await chat(client, simulator.url, wire, model="sim-fault-bad-key")
+    assert response.status_code == (400 if wire == "gemini" else 401)
+    assert error_text(wire, response)
+    assert simulator.calls[0].fault == "bad-key"
+
+
 async def test_429_states_wait_unless_bare(start: StartSimulator, client: httpx.AsyncClient) -> None:
     """Retry-After is the configured one, or absent."""
     url = (await start(retry_after_s=2.5)).url
@@ -49,6 +60,17 @@ async def test_429_states_wait_unless_bare(start: StartSimulator, client: httpx.
     bare = await chat(client, url, "openai", model="sim-fault-429-bare")
     assert stated.headers["retry-after"] == "2.5"
     assert "retry-after" not in bare.headers
+
+
+async def test_429_states_wait_where_the_wire_does(start: StartSimulator, client: httpx.AsyncClient) -> None:
+    """Anthropic in the header, Gemini in the body alone."""
+    url = (await start(retry_after_s=2.5)).url
+    anthropic = await chat(client, url, "anthropic", model="sim-fault-429")
+    gemini = await chat(client, url, "gemini", model="sim-fault-429")
+    bare = await chat(client, url, "gemini", model="sim-fault-429-bare")
+    assert anthropic.headers["retry-after"] == "2.5"
+    assert "retry-after" not in gemini.headers
+    assert (b'"retryDelay":"2.5s"' in gemini.content, b"retryDelay" in bare.content) == (True, False)
 
 
 async def test_used_up_quota_states_no_wait(start: StartSimulator, client: httpx.AsyncClient) -> None:
@@ -73,7 +95,7 @@ async def test_deep_json_nests_100_000_levels(
 ) -> None:
     """A good answer, or a stream's first event, that no recursive parser gets to the end of."""
     response = await chat(client, (await start()).url, wire, model="sim-fault-deep-json", stream=is_stream)
-    text = response.text.splitlines()[0].removeprefix("data: ")
+    text = next(line for line in response.text.splitlines() if "{" in line).removeprefix("data: ")
     assert (text[:100_001], text[-100_001:]) == ("[" * 100_000 + "{", "}" + "]" * 100_000)
     assert orjson.loads(text.strip("[]"))
     with pytest.raises(RecursionError):
@@ -108,9 +130,7 @@ async def test_reset_mid_sends_half_the_body_first(
     simulator = await start()
     received = b""
     with pytest.raises(httpx.ReadError):
-        async with client.stream(
-            "POST", simulator.url + PATHS[wire], json=body(wire, "sim-fault-reset-mid")
-        ) as response:
+        async with client.stream(**call(simulator.url, wire, model="sim-fault-reset-mid")) as response:
             async for piece in response.aiter_raw():
                 received += piece
     assert 0 < len(received) < int(response.headers["content-length"])
@@ -148,13 +168,16 @@ async def test_html_fault_says_so(start: StartSimulator, client: httpx.AsyncClie
 
 
 @pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("is_stream", [False, True])
 async def test_no_choices_lacks_the_message(
-    start: StartSimulator, client: httpx.AsyncClient, wire: str
+    start: StartSimulator, client: httpx.AsyncClient, wire: str, is_stream: bool
 ) -> None:
     """A well-formed answer with nothing in it."""
-    response = await chat(client, (await start()).url, wire, model="sim-fault-no-choices")
-    data = response.json()
-    assert data["choices"] == [] if wire == "openai" else not {"message", "response"} & set(data)
+    response = await chat(
+        client, (await start()).url, wire, model="sim-fault-no-choices", stream=is_stream, system="Be brief."
+    )
+    assert response.status_code == 200
+    assert "echo" not in response.text
 
 
 @pytest.mark.parametrize("wire", WIRES)
@@ -165,7 +188,67 @@ async def test_error_200_hides_error_in_answer(
     """Status 200, an error object, and no end mark in a stream."""
     response = await chat(client, (await start()).url, wire, model="sim-fault-error-200", stream=is_stream)
     assert response.status_code == 200
-    assert set(orjson.loads(response.text.removeprefix("data: "))) == {"error"}
+    data = orjson.loads(response.text.strip().splitlines()[-1].removeprefix("data: "))
+    assert data.get("type") == "error" if is_stream and wire == "responses" else data["error"]
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_error_mid_breaks_a_stream_off(
+    start: StartSimulator, client: httpx.AsyncClient, wire: str
+) -> None:
+    """Half of the answer, then the wire's error, and no end mark."""
+    simulator = await start(output_tokens=20)
+    model = "sim-fault-error-mid"
+    response = await chat(client, simulator.url, wire, model=model, stream=True)
+    lines = [line for line in response.text.splitlines() if "{" in line]
+    last = orjson.loads(lines[-1].removeprefix("data: "))
+    assert len(lines) > 5 and "echo" in response.text
+    assert last["response"]["error"] if wire == "responses" else last["error"]
+    assert "[DONE]" not in response.text
+    plain = orjson.loads((await chat(client, simulator.url, wire, model=model)).text)
+    assert plain["error"]
+
+
+BLOCKED = {
+    "ollama": b"I'm",
+    "ollama_generate": b"I'm",
+    "openai": b'"finish_reason":"content_filter"',
+    "responses": b'"reason":"content_filter"',
+    "anthropic": b'"stop_reason":"refusal"',
+    "gemini": b'"promptFeedback":{"blockReason":"SAFETY"',
+}
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_blocked_declines_with_200(
+    start: StartSimulator, client: httpx.AsyncClient, wire: str, is_stream: bool
+) -> None:
+    """The wire's own mark of a refusal, no answer, and no tokens made."""
+    simulator = await start()
+    response = await chat(client, simulator.url, wire, model="sim-fault-blocked", stream=is_stream)
+    assert response.status_code == 200
+    assert BLOCKED[wire].replace(b"I'm", b"I'm") in response.content
+    assert b"echo " not in response.content
+    assert (simulator.calls[0].fault, simulator.calls[0].output_tokens) == ("blocked", 0)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_stall_sends_half_and_keeps_the_connection(
+    start: StartSimulator, client: httpx.AsyncClient, wire: str
+) -> None:
+    """Bytes came, then none, until the client gives up."""
+    simulator = await start(output_tokens=20)
+    received = b""
+    with pytest.raises(httpx.ReadTimeout):
+        async with client.stream(
+            **call(simulator.url, wire, model="sim-fault-stall", stream=True), timeout=0.2
+        ) as response:
+            async for piece in response.aiter_raw():
+                received += piece
+    assert b"echo" in received
+    await wait_until(lambda: len(simulator.calls) == 1)
+    assert simulator.calls[0].output_tokens == 20
 
 
 @pytest.mark.parametrize("wire", WIRES)
@@ -174,8 +257,7 @@ async def test_trickle_completes_byte_by_byte(
 ) -> None:
     """The answer is good, and comes in many small pieces."""
     simulator = await start(trickle_interval_s=0.0005, output_tokens=1)
-    request = body(wire, "sim-fault-trickle")
-    async with client.stream("POST", simulator.url + PATHS[wire], json=request) as response:
+    async with client.stream(**call(simulator.url, wire, model="sim-fault-trickle")) as response:
         pieces = [piece async for piece in response.aiter_raw()]
     assert len(pieces) > 5
     assert answer_text(wire, orjson.loads(b"".join(pieces))).startswith("echo ")

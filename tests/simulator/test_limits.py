@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -10,7 +12,7 @@ import pytest
 from simulator import LimitSettings
 from simulator.limits import AccountLimits, Shortage, admit
 from simulator.windows import charged_tokens, one_request, peak_overlap, peak_window
-from tests.simulator.calls import WIRES, chat, error_text
+from tests.simulator.calls import OPENAI_HEADERS, chat, error_text
 from tests.simulator.conftest import StartSimulator
 from tests.support import wait_until
 
@@ -94,7 +96,7 @@ def test_model_slot_is_released_though_its_limit_is_gone() -> None:
     assert [limiter.in_flight for limiter in held] == [0, 0]
 
 
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", OPENAI_HEADERS)
 async def test_request_limit_is_429_with_headers(
     start: StartSimulator, client: httpx.AsyncClient, wire: str
 ) -> None:
@@ -135,6 +137,9 @@ async def test_unlimited_answers_have_no_limit_headers(
     ("wire", "status", "text"),
     [
         ("openai", 429, "concurrent requests"),
+        ("responses", 429, "concurrent requests"),
+        ("anthropic", 429, "rate limit of 1 concurrent connections"),
+        ("gemini", 429, "generate_concurrent_requests"),
         ("ollama", 503, "server busy, please try again.  maximum pending requests exceeded"),
     ],
 )
@@ -176,7 +181,7 @@ async def test_model_concurrency_refuses_surplus(start: StartSimulator, client: 
     running.cancel()
 
 
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", OPENAI_HEADERS)
 @pytest.mark.parametrize(
     ("style", "names"),
     [
@@ -197,6 +202,49 @@ async def test_refusal_says_what_style_lets_out(
     assert ("try again" in error_text(wire, refused)) is is_open
     for response in (good, refused):
         assert any(name.startswith("x-ratelimit") for name in response.headers) is is_open
+
+
+async def test_anthropic_tells_limits_in_its_own_headers(
+    start: StartSimulator, client: httpx.AsyncClient
+) -> None:
+    """Limit, rest and a point in time; the refusal has the wait in whole seconds only."""
+    simulator = await start(rpm=2, tpm=1000)
+    first, _, refused = [await chat(client, simulator.url, "anthropic") for _ in range(3)]
+    start_of = "anthropic-ratelimit-requests-"
+    assert (first.headers[f"{start_of}limit"], first.headers[f"{start_of}remaining"]) == ("2", "1")
+    assert "anthropic-ratelimit-tokens-remaining" in first.headers
+    full_at = datetime.fromisoformat(first.headers[f"{start_of}reset"])
+    assert 28 < full_at.timestamp() - time.time() < 32
+    assert (refused.status_code, refused.json()["error"]["type"]) == (429, "rate_limit_error")
+    assert 20 < int(refused.headers["retry-after"]) <= 30
+    assert not {"retry-after-ms", "x-ratelimit-limit-requests"} & set(refused.headers)
+
+
+@pytest.mark.parametrize(
+    ("style", "delay", "in_words"),
+    [("openai", True, True), ("retry-after", True, False), ("none", False, False)],
+)
+async def test_gemini_tells_wait_in_body(
+    start: StartSimulator, client: httpx.AsyncClient, style: str, delay: bool, in_words: bool
+) -> None:
+    """RetryInfo and the text, no header at all."""
+    simulator = await start(rpm=1, rate_headers=style)
+    _, refused = [await chat(client, simulator.url, "gemini") for _ in range(2)]
+    error = refused.json()["error"]
+    assert (refused.status_code, error["status"]) == (429, "RESOURCE_EXHAUSTED")
+    delays = [float(detail["retryDelay"][:-1]) for detail in error["details"] if "retryDelay" in detail]
+    assert (len(delays) == 1 and 50 < delays[0] <= 60) if delay else delays == []
+    assert ("Please retry in" in error["message"]) is in_words
+    assert not [name for name in refused.headers if "retry" in name or "ratelimit" in name]
+
+
+async def test_gemini_names_the_quota(start: StartSimulator, client: httpx.AsyncClient) -> None:
+    """Metric, model and limit stand in the details."""
+    simulator = await start(tpm=10)
+    refused = await chat(client, simulator.url, "gemini", user="x" * 100)
+    violation = refused.json()["error"]["details"][0]["violations"][0]
+    assert (violation["quotaValue"], violation["quotaDimensions"]["model"]) == ("10", "m")
+    assert violation["quotaMetric"].endswith("input_token_count")
 
 
 @pytest.mark.parametrize(

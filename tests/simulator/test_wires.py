@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.simulator.calls import PATHS, WIRES, answer_text, chat, error_text
+from tests.simulator.calls import PATHS, WIRES, answer_text, chat, error_text, key_headers, usage
 from tests.simulator.conftest import StartSimulator
 
 OLLAMA_COUNTERS = {
@@ -77,7 +77,7 @@ async def test_prompt_tokens_are_quarter_of_characters(
     """Both texts count."""
     simulator = await start()
     data = (await chat(client, simulator.url, wire, system="s" * 200, user="u" * 200)).json()
-    assert (data["usage"]["prompt_tokens"] if wire == "openai" else data["prompt_eval_count"]) == 100
+    assert usage(wire, data)[0] == 100
 
 
 @pytest.mark.parametrize("path", ["/openrouter/api/v1/chat/completions", "/v1/chat/completions?beta=1"])
@@ -115,29 +115,40 @@ async def test_unknown_model_is_404(start: StartSimulator, client: httpx.AsyncCl
     simulator = await start(models=("a",))
     response = await chat(client, simulator.url, wire, model="x")
     assert response.status_code == 404
-    if wire == "openai":
-        assert response.json()["error"]["code"] == "model_not_found"
-    else:
-        assert response.json() == {"error": 'model "x" not found'}
+    error = response.json()["error"]
+    match wire:
+        case "openai" | "responses":
+            assert error["code"] == "model_not_found"
+        case "anthropic":
+            assert error == {"type": "not_found_error", "message": "model: x"}
+        case "gemini":
+            assert (error["code"], error["status"]) == (404, "NOT_FOUND")
+        case _:
+            assert error == 'model "x" not found'
+
+
+REFUSED_KEYS = {"gemini": (403, 400)}
+"""Statuses of a missing and of a wrong key, where they are not 401."""
 
 
 @pytest.mark.parametrize("wire", WIRES)
-@pytest.mark.parametrize("given", [None, "Bearer wrong"])
-async def test_wrong_key_is_401(
-    start: StartSimulator, client: httpx.AsyncClient, wire: str, given: str | None
+async def test_missing_and_wrong_keys_are_refused(
+    start: StartSimulator, client: httpx.AsyncClient, wire: str
 ) -> None:
-    """Missing and wrong keys are refused."""
+    """In the wire's shape and with its status."""
     simulator = await start(key="right")
-    response = await chat(client, simulator.url, wire, headers={"authorization": given} if given else None)
-    assert (response.status_code, simulator.calls[0].status) == (401, 401)
-    assert error_text(wire, response)
+    missing = await chat(client, simulator.url, wire)
+    wrong = await chat(client, simulator.url, wire, headers=key_headers(wire, "wrong"))
+    assert (missing.status_code, wrong.status_code) == REFUSED_KEYS.get(wire, (401, 401))
+    assert error_text(wire, missing) and error_text(wire, wrong)
+    assert [record.status for record in simulator.calls] == [missing.status_code, wrong.status_code]
 
 
 @pytest.mark.parametrize("wire", WIRES)
 async def test_right_key_is_accepted(start: StartSimulator, client: httpx.AsyncClient, wire: str) -> None:
-    """The configured Bearer key opens every wire."""
+    """The configured key opens every wire, where that wire carries it."""
     simulator = await start(key="right")
-    response = await chat(client, simulator.url, wire, headers={"authorization": "Bearer right"})
+    response = await chat(client, simulator.url, wire, headers=key_headers(wire, "right"))
     assert response.status_code == 200
 
 
