@@ -3,11 +3,14 @@
 from shared.settings.accounts import AccountLimits
 from shared.settings.admission import AdmissionSettings, LaneBounds
 from shared.settings.breaker import BreakerSettings
+from shared.settings.builtin_providers import BUILTIN_PROVIDERS
 from shared.settings.clients import ClientSettings
+from shared.settings.group_graph import find_faults, follow_tiers
+from shared.settings.groups import ConditionSettings, GroupId, GroupSettings, RuleSettings, Strategy
 from shared.settings.limits import Charge, ClientLimitSettings, LimitSettings
 from shared.settings.load import load_settings
 from shared.settings.masking import shown_headers, shown_url
-from shared.settings.provider import BUILTIN_PROVIDERS, ProviderModelSettings, ProviderSettings, Wire
+from shared.settings.provider import ProviderModelSettings, ProviderSettings, Wire
 from shared.settings.raw import shown_key
 from shared.settings.sections import (
     ApiSettings,
@@ -21,11 +24,13 @@ from shared.settings.sections import (
     TelemetrySettings,
     WorkerSettings,
 )
+from shared.settings.seed_groups import SEED_GROUPS, seed_groups
 from shared.settings.tiers import ModelSettings
 from shared.settings.tree import Settings
 
 __all__ = [
     "BUILTIN_PROVIDERS",
+    "SEED_GROUPS",
     "AccountLimits",
     "AdmissionSettings",
     "ApiSettings",
@@ -34,6 +39,9 @@ __all__ = [
     "Charge",
     "ClientLimitSettings",
     "ClientSettings",
+    "ConditionSettings",
+    "GroupId",
+    "GroupSettings",
     "JobSettings",
     "LaneBounds",
     "LaneSettings",
@@ -45,11 +53,16 @@ __all__ = [
     "RedisSettings",
     "RoutingSettings",
     "RqSettings",
+    "RuleSettings",
     "Settings",
+    "Strategy",
     "TelemetrySettings",
     "Wire",
     "WorkerSettings",
+    "find_faults",
+    "follow_tiers",
     "load_settings",
+    "seed_groups",
     "shown_headers",
     "shown_key",
     "shown_url",

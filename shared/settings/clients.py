@@ -31,3 +31,6 @@ class ClientSettings(Section):
 
     limits: ClientLimitSettings = ClientLimitSettings()
     """What this client may use at most, besides the limits of the providers."""
+
+    budget_usd: float | None = Field(default=None, ge=0, le=1e9)
+    """What its calls may cost in a day (UTC), in US dollars; `chatq run` stops there. None: no budget."""

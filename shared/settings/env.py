@@ -11,14 +11,18 @@ from typing import Any
 import tomli
 
 from shared.errors import ConfigError
-from shared.settings.provider import BUILTIN_PROVIDERS
+from shared.settings.builtin_providers import BUILTIN_PROVIDERS
 from shared.settings.raw import KeyPath, RawSettings
 from shared.settings.schema import did_you_mean, has_chosen_names, is_table, is_text, keys_of
+from shared.settings.seed_groups import SEED_GROUPS
 from shared.settings.tree import SECTIONS
 
 PREFIX = "CHATQ_"
 SHORT_NAMES: dict[str, KeyPath] = {"CHATQ_REDIS_URL": ("redis", "url")}
 """Names outside the scheme, which every deployment knows; they win over the nested form."""
+
+BUILT_IN: dict[KeyPath, Collection[str]] = {("providers",): BUILTIN_PROVIDERS, ("groups",): SEED_GROUPS}
+"""For the tables that have entries without a file: their names."""
 
 
 def apply_env(raw: RawSettings, env: Mapping[str, str]) -> RawSettings:
@@ -45,8 +49,8 @@ def _path(variable: str, tree: Mapping[str, Any]) -> KeyPath:
         return path
     raise ConfigError(
         f"{variable} is not a setting{did_you_mean(variable, _known_variables())}; "
-        f"allowed: CHATQ_CONFIG, CHATQ_REDIS_URL, CHATQ_<SECTION>__<KEY>, CHATQ_PROVIDERS__<NAME>__<KEY> "
-        f"and CHATQ_CLIENTS__<ID>__<KEY>, where a KEY may be <TABLE>__<KEY>, "
+        f"allowed: CHATQ_CONFIG, CHATQ_REDIS_URL, CHATQ_<SECTION>__<KEY>, CHATQ_PROVIDERS__<NAME>__<KEY>, "
+        f"CHATQ_CLIENTS__<ID>__<KEY> and CHATQ_GROUPS__<ID>__<KEY>, where a KEY may be <TABLE>__<KEY>, "
         f"with section {', '.join(SECTIONS)}"
     )
 
@@ -63,7 +67,7 @@ def _below(table: KeyPath, parts: Sequence[str], tree: Mapping[str, Any]) -> Key
         is_key = table != () and not has_chosen_names(table)
         return (*table, _existing(parts[0], tree)) if is_key else None
     end = _end_of_name(keys_of((*table, "*")), parts) if has_chosen_names(table) else 1
-    known = [*tree, *(BUILTIN_PROVIDERS if table == ("providers",) else ())]
+    known = [*tree, *BUILT_IN.get(table, ())]
     key = _existing("__".join(parts[:end]), known)
     below, inner = (*table, key), tree.get(key)
     if not is_table(below):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from shared.settings.provider import BUILTIN_PROVIDERS
+from shared.settings.builtin_providers import BUILTIN_PROVIDERS
 from shared.settings.raw import KeyPath, RawSettings
 from shared.settings.sections import AuthSettings, LogSettings
 

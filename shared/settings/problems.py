@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from shared.settings.raw import KeyPath, RawSettings
+from shared.settings.raw import KeyPath, RawSettings, place
 from shared.settings.schema import allowed, did_you_mean, is_table, is_text, keys_of, name_rule
 
 SHOWN = 5
@@ -25,14 +25,21 @@ _KINDS: tuple[tuple[type, str], ...] = (
 
 def describe(error: ValidationError, raw: RawSettings) -> str:
     """Put a validation error into one line for the operator."""
-    problems = [_one(details, raw) for details in error.errors(include_url=False)]
+    problems = [_one(details, raw) for details in error.errors(include_url=False) if not _is_echo(details)]
     more = f" (and {len(problems) - SHOWN} more)" if len(problems) > SHOWN else ""
     return "; ".join(problems[:SHOWN]) + more
 
 
+def _is_echo(details: ErrorDetails) -> bool:
+    """Whether it says of a list only that entries are missing which others of these errors are about."""
+    return details["type"] == "too_short" and len(details["input"]) >= details["ctx"]["min_length"]
+
+
 def _one(details: ErrorDetails, raw: RawSettings) -> str:
     # Rules between sections carry the key they are about.
-    path: KeyPath = details.get("ctx", {}).get("path") or tuple(str(part) for part in details["loc"])
+    path: KeyPath = details.get("ctx", {}).get("path") or tuple(
+        place(part) if isinstance(part, int) else part for part in details["loc"]
+    )
     if path[-1] == "[key]":
         return f"{raw.label(path[:-2])} {path[-2]!r} is not {name_rule(path[:-2])}"
     match details["type"]:
@@ -40,8 +47,12 @@ def _one(details: ErrorDetails, raw: RawSettings) -> str:
             return unknown(path, raw)
         case "value_error":
             return f"{raw.label(_field(path))} {details['ctx']['error']}"
-        case "unknown_provider" | "different_limits":
+        case "unknown_provider" | "different_limits" | "wrong_group":
             return f"{raw.label(path)} {details['msg']}"
+        case "missing":
+            return f"{raw.label(path)} is missing; allowed: {allowed(path)}"
+        case "too_long" | "too_short":
+            return f"{raw.label(path)} has {len(details['input'])} entries; allowed: {allowed(path)}"
     if _field(path) != path:
         key = _field(path)
         return f"{raw.label(key)} has an entry that is {_kind(details['input'])}; allowed: {allowed(key)}"

@@ -17,7 +17,23 @@ def shown_key(path: KeyPath) -> str:
     One line of ASCII, whatever somebody has put into the quotes.
     """
     bare = re.compile(r"[A-Za-z0-9_-]+")
-    return ".".join(part if bare.fullmatch(part) else json.dumps(part) for part in path)
+    shown = ""
+    for part in path:
+        if is_place(part):
+            shown += part
+        else:
+            shown += ("." if shown else "") + (part if bare.fullmatch(part) else json.dumps(part))
+    return shown
+
+
+def place(index: int) -> str:
+    """The part of a key's path that means an entry of a list, counted from 0: `[0]`."""
+    return f"[{index}]"
+
+
+def is_place(part: str) -> bool:
+    """Whether a part of a path means an entry of a list."""
+    return re.fullmatch(r"\[[0-9]+\]", part) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ _NAME_RULES = {
     "providers": "a provider name; allowed: a-z, 0-9, _ and -, up to 64",
     "clients": f"a client; allowed: 1 to {MAX_LENGTH} printable ASCII characters",
     "models": "a model name; allowed: 1 to 256 characters, no blanks at the ends",
+    "catalogue": 'a model with its provider, like "openai/gpt-5", or "openai/*" for all of them',
+    "groups": "a group's name; allowed: letters, digits, and : . _ - behind the first of these, up to 64",
 }
 """For each table whose keys are names that the operator chooses: which names may stand there."""
 
@@ -34,8 +36,9 @@ def keys_of(table: KeyPath) -> tuple[str, ...]:
 
 
 def has_chosen_names(path: KeyPath) -> bool:
-    """Whether `path` holds one table per name, and the operator chooses the names (providers, clients)."""
-    return _entry_of(_type_at(path)) is not None
+    """Whether `path` holds one table per name, and the operator chooses the names (providers, clients, groups)."""
+    kind = _type_at(path)
+    return get_origin(kind) is dict and _entry_of(kind) is not None
 
 
 def is_table(path: KeyPath) -> bool:
@@ -65,7 +68,7 @@ def allowed(path: KeyPath) -> str:
     if kind is bool:
         return "true or false"
     if get_origin(kind) is tuple:
-        return 'a list of texts, like ["a", "b"]'
+        return f"a list of {_how_many(field)}{_entries(kind)}"
     if get_origin(kind) is dict:
         return 'a table, like { a = "b" }'
     return _MODEL if path[0] == "models" else 'a text, like "x"'
@@ -104,8 +107,33 @@ def _model_of(kind: Any) -> type[Section] | None:
 
 
 def _entry_of(kind: Any) -> type[Section] | None:
-    """What each entry of a table of named tables is, or None for any other type."""
-    return _model_of(get_args(kind)[1]) if get_origin(kind) is dict else None
+    """What each entry of a table of named tables, or of a list of tables, is; None for any other type."""
+    match get_origin(kind):
+        case origin if origin is dict:
+            return _model_of(get_args(kind)[1])
+        case origin if origin is tuple:
+            return _model_of(get_args(kind)[0])
+        case _:
+            return None
+
+
+def _how_many(field: FieldInfo) -> str:
+    """How many entries a list may have, where that is limited: `1 to 15 `."""
+    least = next((rule.min_length for rule in field.metadata if hasattr(rule, "min_length")), 0)
+    most = next((rule.max_length for rule in field.metadata if hasattr(rule, "max_length")), None)
+    if most is None:
+        return ""
+    return f"{least} to {most} " if least else f"up to {most} "
+
+
+def _entries(kind: Any) -> str:
+    """What the entries of a list are, with an example."""
+    if _entry_of(kind) is not None:
+        return "tables, like [{ }, { }] or [[ ]] sections"
+    entry = FieldInfo.from_annotation(get_args(kind)[0])
+    if entry.annotation is float:
+        return f"numbers from {_bound(entry, 'ge'):g} to {_bound(entry, 'le'):g}, like [1, 0.5]"
+    return 'texts, like ["a", "b"]'
 
 
 def _bound(field: FieldInfo, name: str) -> float:

@@ -49,6 +49,9 @@ class RoutingSettings(Section):
     default_provider: str = "ollama"
     """Gets every bare model name, and every name with an unknown prefix. Must be a configured provider."""
 
+    bare: Literal["default", "infer"] = "default"
+    """Where bare names go. `infer`: to the provider that the name speaks of (`gpt-5`: openai), else the default."""
+
     failover_after_s: float = Field(default=5.0, ge=0, le=DAY_S)
     """A candidate that stays closed for longer than this, in seconds, hands its jobs to the next one."""
 

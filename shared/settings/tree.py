@@ -12,8 +12,13 @@ from pydantic_core import PydanticCustomError
 from shared.settings.accounts import AccountLimits
 from shared.settings.admission import AdmissionSettings
 from shared.settings.breaker import BreakerSettings
+from shared.settings.builtin_providers import BUILTIN_PROVIDERS
+from shared.settings.catalogue import ModelEntry, ModelKey
 from shared.settings.clients import ClientId, ClientSettings
-from shared.settings.provider import BUILTIN_PROVIDERS, ProviderName, ProviderSettings, builtin_providers
+from shared.settings.group_graph import find_faults
+from shared.settings.groups import GroupId, GroupSettings
+from shared.settings.provider import ProviderName, ProviderSettings, builtin_providers
+from shared.settings.raw import KeyPath
 from shared.settings.section import Section
 from shared.settings.sections import (
     ApiSettings,
@@ -27,6 +32,7 @@ from shared.settings.sections import (
     TelemetrySettings,
     WorkerSettings,
 )
+from shared.settings.seed_groups import over_the_seeds, seed_groups
 from shared.settings.tiers import ModelSettings
 
 
@@ -40,6 +46,12 @@ class Settings(Section):
     """Clients with a weight or limits of their own; all others have the defaults."""
 
     models: ModelSettings = ModelSettings()
+    groups: dict[GroupId, GroupSettings] = Field(default_factory=dict)
+    """Groups of the file; the seeds that it does not name are not among them."""
+
+    catalogue: dict[ModelKey, ModelEntry] = Field(default_factory=dict)
+    """What the operator knows of models: their limits, and what they cost."""
+
     routing: RoutingSettings = RoutingSettings()
     breaker: BreakerSettings = BreakerSettings()
     admission: AdmissionSettings = AdmissionSettings()
@@ -69,11 +81,17 @@ class Settings(Section):
             merged[name] = {**merged.get(name, {}), **entry} if isinstance(entry, Mapping) else entry
         return merged
 
+    @field_validator("groups", mode="before")
+    @classmethod
+    def _over_the_seeds(cls, configured: Any) -> Any:
+        return over_the_seeds(configured) if isinstance(configured, Mapping) else configured
+
     @model_validator(mode="after")
     def _providers_exist(self) -> Self:
         named = {
             ("routing", "default_provider"): (self.routing.default_provider,),
             ("worker", "providers"): self.worker.providers,
+            **{("catalogue", key): (key.partition("/")[0],) for key in self.catalogue},
         }
         for path, names in named.items():
             for name in names:
@@ -91,6 +109,21 @@ class Settings(Section):
     def _one_set_of_limits_per_account(self) -> Self:
         AccountLimits(self.providers)
         return self
+
+    @model_validator(mode="after")
+    def _groups_end_in_models(self) -> Self:
+        for name in self.groups:
+            if name in self.models.tiers:
+                raise _wrong_group("has the name of a tier, which goes first", ("groups", name))
+        faults = find_faults({**seed_groups(), **self.groups}, self.models.tiers)
+        # Seeds are sound: what is wrong with one comes from a group of the file, or from a tier.
+        for name, fault in sorted(faults.items(), key=lambda item: item[0] not in self.groups):
+            raise _wrong_group(fault, ("groups", name) if name in self.groups else ("models",))
+        return self
+
+
+def _wrong_group(problem: str, path: KeyPath) -> PydanticCustomError:
+    return PydanticCustomError("wrong_group", "{problem}", {"problem": problem, "path": path})
 
 
 SECTIONS: tuple[str, ...] = tuple(

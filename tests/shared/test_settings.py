@@ -31,7 +31,7 @@ def test_without_a_source_defaults_apply() -> None:
 
 
 def test_builtin_providers_have_documented_addresses() -> None:
-    """The five built-in providers are configured out of the box, in this order."""
+    """The built-in providers are configured out of the box, in this order."""
     providers = load_settings(env={}).providers
     assert [(name, spec.wire, spec.base_url, spec.key_env, spec.key_file) for name, spec in providers.items()] == [
         ("ollama", "ollama", "http://localhost:11434", "", ""),
@@ -41,6 +41,13 @@ def test_builtin_providers_have_documented_addresses() -> None:
          "/etc/lakehouse/openrouter.env"),
         ("opencode", "openai", "https://opencode.ai/zen/v1", "OPENCODE_API_KEY", "/etc/lakehouse/opencode.env"),
         ("kimi", "openai", "https://api.kimi.com/coding/v1", "KIMI_API_KEY", "/etc/lakehouse/kimi.env"),
+        ("openai", "openai", "https://api.openai.com/v1", "OPENAI_API_KEY", ""),
+        ("gemini", "gemini", "https://generativelanguage.googleapis.com/v1beta", "GEMINI_API_KEY", ""),
+        ("deepseek", "openai", "https://api.deepseek.com", "DEEPSEEK_API_KEY", ""),
+        ("moonshot", "openai", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", ""),
+        ("xai", "openai", "https://api.x.ai/v1", "XAI_API_KEY GROK_API_KEY", ""),
+        ("xiaomi", "openai", "https://api.xiaomimimo.com/v1", "XIAOMI_API_KEY", ""),
+        ("anthropic", "anthropic", "https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", ""),
     ]  # fmt: skip
 
 

@@ -8,7 +8,17 @@ from typing import Any, get_args, get_origin
 
 import tomli
 
-from shared.settings import BUILTIN_PROVIDERS, LimitSettings, ProviderSettings, Settings, load_settings
+from shared.settings import (
+    BUILTIN_PROVIDERS,
+    SEED_GROUPS,
+    ConditionSettings,
+    GroupSettings,
+    LimitSettings,
+    ProviderSettings,
+    RuleSettings,
+    Settings,
+    load_settings,
+)
 from shared.settings.section import Section
 from shared.settings.tree import SECTIONS
 
@@ -30,8 +40,10 @@ def test_stated_values_are_the_defaults(tmp_path: Path) -> None:
 
 
 def section_in(kind: Any) -> type[Section] | None:
-    """The section that a field holds, by itself or one per name."""
-    inner = get_args(kind)[1] if get_origin(kind) is dict else kind
+    """The section that a field holds, by itself, one per name or a list of it."""
+    inner = (
+        get_args(kind)[{dict: 1, tuple: 0}[get_origin(kind)]] if get_origin(kind) in (dict, tuple) else kind
+    )
     return inner if isinstance(inner, type) and issubclass(inner, Section) else None
 
 
@@ -39,7 +51,7 @@ def keys_with_default(model: type[Section]) -> dict[str, Any]:
     """All that can be stated in a section, tables inside it likewise; named tables are empty by default."""
     inner = {name: section_in(field.annotation) for name, field in model.model_fields.items()}
     return {
-        name: keys_with_default(section) if section and get_origin(field.annotation) is not dict else {}
+        name: keys_with_default(section) if section is field.annotation and section else {}
         for name, field in model.model_fields.items()
         for section in [inner[name]]
         if field.default is not None
@@ -90,3 +102,27 @@ def test_every_setting_is_described() -> None:
     }
     assert "ProviderModelSettings.limits" in fields
     assert [name for name, description in fields.items() if not description] == []
+
+
+def test_group_keys_are_shown_in_comments() -> None:
+    """No group is stated, since one in a file is read-only; every key of groups, rules and conditions is shown."""
+    text = FILE.read_text(encoding="utf-8")
+    keys = {*GroupSettings.model_fields, *RuleSettings.model_fields, *ConditionSettings.model_fields}
+    tables = {"rules", "conditions"}
+    assert [key for key in sorted(keys - tables) if not re.search(rf"^# {key} = ", text, re.MULTILINE)] == []
+    assert all(f"{name}" in text for name in SEED_GROUPS)
+
+
+def test_commented_groups_are_valid_as_they_stand(tmp_path: Path) -> None:
+    """Who takes the comment signs away has groups that work."""
+    section = (
+        FILE.read_text(encoding="utf-8").partition("\n[groups]\n")[2].partition("\n# Providers are data")[0]
+    )
+    lines = re.findall(r"^# (\[.*|[a-z_]+ = .*)$", section, re.MULTILINE)
+    other = '[groups.other]\ntargets = ["a", "b", "c"]\n[[groups.other.rules]]'
+    text = "\n".join(lines).replace("[[groups.other.rules]]", other)
+    path = tmp_path / "groups.toml"
+    path.write_text(text, encoding="utf-8")
+    groups = load_settings(path, env={"HOME": str(tmp_path)}).groups
+    assert list(groups) == ["my-stack", "other"]
+    assert groups["my-stack"].rules[0].conditions.max_input_tokens_lt == 8000

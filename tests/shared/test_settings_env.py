@@ -130,12 +130,13 @@ def test_names_with_other_signs_are_found(tmp_path: Path) -> None:
 
 
 SECTIONS = (
-    "providers, clients, models, routing, breaker, admission, redis, jobs, lanes, worker, telemetry, rq, auth, "
-    "log, api"
+    "providers, clients, models, groups, catalogue, routing, breaker, admission, redis, jobs, lanes, "
+    "worker, telemetry, rq, auth, log, api"
 )
 SCHEME = (
-    "allowed: CHATQ_CONFIG, CHATQ_REDIS_URL, CHATQ_<SECTION>__<KEY>, CHATQ_PROVIDERS__<NAME>__<KEY> and "
-    f"CHATQ_CLIENTS__<ID>__<KEY>, where a KEY may be <TABLE>__<KEY>, with section {SECTIONS}"
+    "allowed: CHATQ_CONFIG, CHATQ_REDIS_URL, CHATQ_<SECTION>__<KEY>, CHATQ_PROVIDERS__<NAME>__<KEY>, "
+    f"CHATQ_CLIENTS__<ID>__<KEY> and CHATQ_GROUPS__<ID>__<KEY>, where a KEY may be <TABLE>__<KEY>, "
+    f"with section {SECTIONS}"
 )
 
 
@@ -146,7 +147,7 @@ SCHEME = (
         ("CHATQ_FOO__BAR", "1", f"CHATQ_FOO__BAR is not a setting; {SCHEME}"),
         ("CHATQ_WORKER", "1", f"CHATQ_WORKER is not a setting; {SCHEME}"),
         ("CHATQ_", "1", f"CHATQ_ is not a setting; {SCHEME}"),
-        ("CHATQ_PROVIDERS__X", "1", f"CHATQ_PROVIDERS__X is not a setting; {SCHEME}"),
+        ("CHATQ_PROVIDERS__LAB", "1", f"CHATQ_PROVIDERS__LAB is not a setting; {SCHEME}"),
         ("CHATQ_CLIENTS__X", "1", f"CHATQ_CLIENTS__X is not a setting; {SCHEME}"),
         (
             "CHATQ_WORKER__POLL_S__X",

@@ -9,6 +9,7 @@ import pytest
 
 from shared.errors import ConfigError
 from shared.settings import load_settings
+from shared.settings.quirk_names import QUIRKS
 
 SECRET = "sk-seeded-secret-0123456789"
 WORKER_KEYS = (
@@ -16,16 +17,19 @@ WORKER_KEYS = (
     "metrics_port, spool_dir"
 )
 PROVIDER_KEYS = (
-    "wire, base_url, key_env, key_file, headers, timeout_s, connect_timeout_s, extra_body, account, "
-    "limits, models"
+    "wire, base_url, key_env, key_file, key_header, headers, timeout_s, connect_timeout_s, stream, "
+    "stall_timeout_s, extra_body, quirks, account, limits, models"
 )
 CLIENT_LIMIT_KEYS = "rpm, tpm, concurrency, slice_s"
 LIMIT_KEYS = f"{CLIENT_LIMIT_KEYS}, charge"
 SECTIONS = (
-    "providers, clients, models, routing, breaker, admission, redis, jobs, lanes, worker, telemetry, rq, auth, "
-    "log, api"
+    "providers, clients, models, groups, catalogue, routing, breaker, admission, redis, jobs, lanes, "
+    "worker, telemetry, rq, auth, log, api"
 )
-PROVIDERS = "ollama, ollama_cloud, openrouter, opencode, kimi"
+PROVIDERS = (
+    "ollama, ollama_cloud, openrouter, opencode, kimi, "
+    "openai, gemini, deepseek, moonshot, xai, xiaomi, anthropic"
+)
 ADDRESS = "must be an http:// or https:// address, or empty to switch the provider off"
 NO_CREDENTIALS = "must have no user, password, query or fragment; use key_env, key_file or headers"
 
@@ -47,12 +51,28 @@ BAD_FILES = [
         "[providers.x.limits]\nrpms = 1",
         f"providers.x.limits.rpms is not a known key (did you mean 'rpm'?); allowed: {LIMIT_KEYS}",
     ),
-    ("[providers.x.models.m]\nrpm = 1", "providers.x.models.m.rpm is not a known key; allowed: limits"),
+    (
+        "[providers.x.models.m]\nrpm = 1",
+        "providers.x.models.m.rpm is not a known key; allowed: limits, wire, base_url_path, quirks",
+    ),
+    (
+        '[providers.x.models."gpt-*".limits]\nrpm = 1',
+        "providers.x has limits for the pattern 'gpt-*', but limits are one model's: state its exact name",
+    ),
+    (
+        '[providers.x.models.m]\nbase_url_path = "../v1"',
+        "providers.x.models.m.base_url_path must be a path like /anthropic/v1, or empty",
+    ),
+    ('[providers.x]\nkey_header = "a b"', "providers.x.key_header must be the name of a header, or empty"),
+    (
+        '[providers.x]\nquirks = ["no_top"]',
+        f"providers.x.quirks lists 'no_top', which is no quirk; known: {', '.join(QUIRKS)}",
+    ),
     (
         '[clients.a.limits]\ncharge = "prompt+max"',
         f"clients.a.limits.charge is not a known key; allowed: {CLIENT_LIMIT_KEYS}",
     ),
-    ("[clients.a]\nrpm = 1", "clients.a.rpm is not a known key; allowed: weight, limits"),
+    ("[clients.a]\nrpm = 1", "clients.a.rpm is not a known key; allowed: weight, limits, budget_usd"),
     ("[admission.bulk]", "admission.bulk is not a known key; allowed: interactive, default, batch"),
     (
         "[admission.batch]\nmax_job = 1",
@@ -72,7 +92,8 @@ BAD_FILES = [
     ('[rq]\nmirror = "all"', 'rq.mirror is \'all\'; allowed: "light" or "full"'),
     (
         '[providers.x]\nwire = "opnai"',
-        'providers.x.wire is \'opnai\'; allowed: "openai" or "ollama" or "ollama_generate"',
+        'providers.x.wire is \'opnai\'; allowed: "openai" or "ollama" or "ollama_generate" or '
+        '"gemini" or "anthropic" or "responses"',
     ),
     (
         "[providers.x.limits]\nrpm = 0",

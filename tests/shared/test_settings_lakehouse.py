@@ -87,13 +87,13 @@ def test_chatd_section_alone_makes_one_too(tmp_path: Path) -> None:
 def test_what_is_not_understood_warns_once(tmp_path: Path) -> None:
     """Unknown keys in the four sections do not stop the start; one line names them all."""
     text = (
-        "[chatd]\ngemini_key_env = 'G'\nworkers = 3\n[models]\nprices = { a = 1 }\nempty = ''\n"
+        "[chatd]\nmistral_key_env = 'M'\nworkers = 3\n[models]\nprices = { a = 1 }\nempty = ''\n"
         "[auth]\nrealm = 'x'\n[log]\nlevel = 'info,http=debug'\nfile = 'y'\n"
     )
     settings = load(tmp_path, text)
     (warning,) = settings.warnings
     assert warning == (
-        f"{tmp_path / 'lakehouse.toml'}: not understood and ignored: chatd.gemini_key_env, chatd.workers, "
+        f"{tmp_path / 'lakehouse.toml'}: not understood and ignored: chatd.mistral_key_env, chatd.workers, "
         "models.prices, models.empty, auth.realm, log.level, log.file"
     )
     assert settings.log.level == "info"
