@@ -29,7 +29,8 @@ class Message(TypedDict):
     """One chat turn, as OpenAI writes it. Further fields (`name`, `reasoning_content` …) are kept."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    role: Literal["system", "developer", "user", "assistant", "tool", "function", "model"]
+    """`model` is Gemini's word for `assistant`, `function` OpenAI's old one for `tool`; workers translate both."""
     content: NotRequired[str | list[ContentPart] | None]
     tool_calls: NotRequired[list[dict[str, Any]] | None]
     tool_call_id: NotRequired[str | None]
@@ -126,7 +127,11 @@ class Usage(TypedDict):
     """Tokens and cost of one answer, normalised over providers (None = the provider does not say)."""
 
     input_total: int | None
+    """With what was read from and written to the provider's cache."""
     input_cached: int | None
+    """Of `input_total`: read from the cache."""
+    input_cache_write: int | None
+    """Of `input_total`: written to the cache, which some providers bill above the price of input."""
     output_total: int | None
     """With reasoning."""
     reasoning: int | None
@@ -143,11 +148,18 @@ class ChatqRecord(TypedDict):
     latency_s: float
     """Send to last byte of the call that answered."""
     usage: Usage
+    cost_usd: NotRequired[float | None]
+    """What that call cost; None = nobody knows."""
+    cost_basis: NotRequired[str | None]
+    """Who says so, or why nobody does (`shared.catalogue.Basis`)."""
+    notes: NotRequired[list[str]]
+    """What was changed of the request before it was sent, for people."""
 
 
 NO_USAGE: Usage = {
     "input_total": None,
     "input_cached": None,
+    "input_cache_write": None,
     "output_total": None,
     "reasoning": None,
     "cost_usd": None,

@@ -30,9 +30,12 @@ ChatqError
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from shared.observed_limits import ObservedLimits
+
+if TYPE_CHECKING:
+    from shared.chat import Usage  # which needs the errors
 
 
 class ChatqError(Exception):
@@ -228,10 +231,12 @@ class UpstreamError(ChatqError):
         wait_range_s: First and longest wait of our own, in seconds, when `retry_after_s` is None.
         scope: What the error speaks of.
         maybe_billed: The request was sent, so the provider may charge for it.
+        usage: What the provider counted and says so, beside an answer that is none; else None.
     """
 
     code = "upstream_error"
     scope: Scope = "job"
+    usage: Usage | None = None
 
     def __init__(
         self,
@@ -258,7 +263,7 @@ class UpstreamUnavailable(UpstreamError):
 
     It counts as an attempt, and against the health of its scope.
 
-    Codes: `connect_failed`, `connect_timeout`, `read_timeout`, `total_timeout`, `connection_lost`,
+    Codes: `connect_failed`, `connect_timeout`, `read_timeout`, `total_timeout`, `stalled`, `connection_lost`,
     `truncated`, `malformed`, `empty_body`, `no_choices`, `error_in_answer`, `interrupted`, `repetition`,
     `server_error`, `overloaded`, `crashed`, `proxy_error`, `aborted`, `retry_asked`.
     """
@@ -271,7 +276,7 @@ class FieldRefused(UpstreamUnavailable):
     """The model takes no such field at all; without it the same request goes through.
 
     Attributes:
-        fields: Names of the fields to leave out, as the wire spells them.
+        fields: Paths of the fields to leave out, as the wire spells them (`generationConfig.thinkingConfig`).
     """
 
     code = "field_refused"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from pydantic import SecretStr
 from shared.errors import ProviderNotFound
 from shared.key_file import KeyFileError, is_readable_by_others, read_key
 from shared.settings import (
+    BUILTIN_PROVIDERS,
     AccountLimits,
     LimitSettings,
     ProviderModelSettings,
@@ -21,6 +23,8 @@ from shared.settings import (
     Wire,
     shown_headers,
 )
+from shared.settings.builtin_models import BUILTIN_MODELS
+from shared.settings.builtin_providers import BUILTIN_LIMITS
 
 NO_KEY_NEEDED = "none needed"
 
@@ -36,10 +40,17 @@ class Provider:
     key: SecretStr | None = None
     key_origin: str = NO_KEY_NEEDED
     """Where the key came from: `env NAME`, `file PATH` or `none needed`; safe to print."""
+    key_header: str = ""
+    """Header that carries the key; empty: the wire's own."""
     headers: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float = 180.0
     connect_timeout_s: float = 10.0
+    stream: bool = False
+    stall_timeout_s: float = 60.0
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+    quirks: tuple[str, ...] = ()
+    patterns: Mapping[str, ProviderModelSettings] = field(default_factory=dict)
+    """Wires, paths and quirks of its models, by name or pattern."""
     account: str = ""
     """Whose limits it draws on. Never empty: the provider's own name where none is given."""
     limits: LimitSettings = field(default_factory=LimitSettings)
@@ -124,6 +135,26 @@ class ProviderRegistry:
         raise ProviderNotFound(text, provider=name)
 
 
+def _patterns(name: str, spec: ProviderSettings) -> dict[str, ProviderModelSettings]:
+    """What the settings say of the entry's models, laid key by key over what is built in."""
+    builtin = BUILTIN_MODELS.get(name, {})
+    stated = {pattern: entry.model_dump(exclude_unset=True) for pattern, entry in spec.models.items()}
+    return {
+        pattern: ProviderModelSettings.model_validate(builtin.get(pattern, {}) | stated.get(pattern, {}))
+        for pattern in (builtin | stated)
+    }
+
+
+def _limits(spec: ProviderSettings, account: str, account_limits: AccountLimits) -> LimitSettings:
+    """What is stated for the account, over what its vendor documents; another address is not that vendor's."""
+    limits = account_limits.of(account)
+    if spec.base_url != BUILTIN_PROVIDERS.get(account, {}).get("base_url"):
+        return limits
+    documented = BUILTIN_LIMITS.get(account, {})
+    missing = {name: value for name, value in documented.items() if getattr(limits, name) is None}
+    return limits.model_copy(update=missing)
+
+
 def _provider(
     name: str, spec: ProviderSettings, key: str | None, origin: str, account_limits: AccountLimits
 ) -> Provider:
@@ -134,12 +165,17 @@ def _provider(
         base_url=spec.base_url,
         key=SecretStr(key) if key else None,
         key_origin=origin,
+        key_header=spec.key_header,
         headers=spec.headers,
         timeout_s=spec.timeout_s,
         connect_timeout_s=spec.connect_timeout_s,
+        stream=spec.stream,
+        stall_timeout_s=spec.stall_timeout_s,
         extra_body=spec.extra_body,
+        quirks=spec.quirks,
+        patterns=_patterns(name, spec),
         account=account,
-        limits=account_limits.of(account),
+        limits=_limits(spec, account, account_limits),
         models=account_limits.models_of(account),
     )
 
@@ -148,24 +184,36 @@ def _find_key(spec: ProviderSettings, env: Mapping[str, str]) -> tuple[str | Non
     """Find the key and say where; (None, …) when the provider needs none."""
     if not spec.key_env and not spec.key_file:
         return None, NO_KEY_NEEDED
-    in_env = env.get(spec.key_env, "").strip() if spec.key_env else ""
-    if in_env:
-        return _sendable(in_env, f"the key in {spec.key_env}"), f"env {spec.key_env}"
+    names = spec.key_env.split()
+    for name in names:
+        in_env = env.get(name, "").strip()
+        if in_env:
+            return _sendable(in_env, f"the key in {name}"), f"env {name}"
     if not spec.key_file:
-        raise _NoKey(f"no key: set {spec.key_env}")
+        raise _NoKey(f"no key: set {' or '.join(names)}")
+    return _key_in_file(spec, names or [""]), f"file {spec.key_file}"
+
+
+def _key_in_file(spec: ProviderSettings, names: list[str]) -> str:
+    *others, last = names
+    path = Path(spec.key_file)
+    for name in others:
+        with contextlib.suppress(KeyFileError, FileNotFoundError):
+            return _sendable(read_key(path, name), f"the key in {path}")
     try:
-        key = read_key(Path(spec.key_file), spec.key_env)
+        key = read_key(path, last)
     except FileNotFoundError:
         raise _NoKey(_how_to_set(spec)) from None
     except KeyFileError as exc:
         raise _NoKey(f"{spec.key_file} {exc}; {_how_to_set(spec)}") from None
-    return _sendable(key, f"the key in {spec.key_file}"), f"file {spec.key_file}"
+    return _sendable(key, f"the key in {spec.key_file}")
 
 
 def _how_to_set(spec: ProviderSettings) -> str:
-    if not spec.key_env:
+    names = " or ".join(spec.key_env.split())
+    if not names:
         return f"no key: put KEY=... into {spec.key_file}"
-    return f"no key: set {spec.key_env}, or put {spec.key_env}=... into {spec.key_file}"
+    return f"no key: set {names}, or put {spec.key_env.split()[0]}=... into {spec.key_file}"
 
 
 def _sendable(key: str, where: str) -> str:

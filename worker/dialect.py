@@ -41,12 +41,20 @@ _VENDORS: dict[str, Dialect] = {
 }
 """By domain, its subdomains included: regions and plans have hosts of their own (docs/provider-wire.md)."""
 
+_BY_WIRE: dict[Wire, Dialect] = {
+    "ollama": "ollama",
+    "ollama_generate": "ollama",
+    "gemini": "gemini",
+    "anthropic": "anthropic",
+}
+"""On other hosts. OpenAI's two are spoken by servers of every kind."""
+
 
 def dialect_of(wire: Wire, base_url: str) -> Dialect:
     """The dialect of the server at an address.
 
     Args:
-        wire: How it is spoken to; tells Ollama's daemon from other servers on unknown hosts.
+        wire: How it is spoken to; tells kinds of servers apart on unknown hosts.
         base_url: A provider's base URL.
     """
     labels = (urlsplit(base_url).hostname or "").rstrip(".").split(".")
@@ -54,4 +62,4 @@ def dialect_of(wire: Wire, base_url: str) -> Dialect:
         vendor = _VENDORS.get(".".join(labels[start:]))
         if vendor is not None:
             return vendor
-    return "generic" if wire == "openai" else "ollama"
+    return _BY_WIRE.get(wire, "generic")

@@ -10,7 +10,7 @@ import pytest
 
 from shared.errors import ProviderNotFound
 from shared.providers import Provider, ProviderRegistry
-from shared.settings import LimitSettings, Settings
+from shared.settings import BUILTIN_PROVIDERS, LimitSettings, Settings
 
 SECRET = "sk-seeded-secret-0123456789"
 
@@ -31,7 +31,7 @@ def test_without_keys_only_local_ollama_is_on() -> None:
     """A fresh machine reaches the provider that needs no key, and no other."""
     registry = registry_of()
     assert list(registry.registered) == ["ollama"]
-    assert list(registry.reasons) == ["ollama_cloud", "openrouter", "opencode", "kimi"]
+    assert list(registry.reasons) == [name for name in BUILTIN_PROVIDERS if name != "ollama"]
     assert registry.registered["ollama"].key_origin == "none needed"
 
 
@@ -165,7 +165,8 @@ def test_unknown_provider_lists_the_known() -> None:
         registry.get("nope")
     assert str(caught.value) == (
         "no provider is called 'nope': add [providers.nope], "
-        "or use one of ollama, ollama_cloud, openrouter, opencode, kimi"
+        "or use one of ollama, ollama_cloud, openrouter, opencode, kimi, openai, gemini, deepseek, moonshot, xai, "
+        "xiaomi, anthropic"
     )
 
 
@@ -211,3 +212,52 @@ def test_provider_repr_shows_no_secret() -> None:
     assert SECRET not in repr(provider)
     assert "shown" in repr(provider)
     assert "env LAB_KEY" in repr(provider)
+
+
+def test_key_may_have_several_names(tmp_path: Path) -> None:
+    """The first that is set counts, in the environment and in the file."""
+    file = tmp_path / "x.env"
+    file.write_text("OTHER=o\nGROK_API_KEY=from-file\n")
+    by_env = registry_of({"GROK_API_KEY": "from-env"}).get("xai")
+    by_file = registry_of(xai={"key_file": str(file)}).get("xai")
+    none = registry_of(xai={"key_file": str(tmp_path / "none.env")})
+    assert (by_env.key_origin, by_file.key_origin) == ("env GROK_API_KEY", f"file {file}")
+    assert registry_of().reasons["xai"] == "no key: set XAI_API_KEY or GROK_API_KEY"
+    assert none.reasons["xai"] == (
+        f"no key: set XAI_API_KEY or GROK_API_KEY, or put XAI_API_KEY=... into {tmp_path / 'none.env'}"
+    )
+
+
+def test_first_of_several_key_names_wins() -> None:
+    """Both are set."""
+    registry = registry_of({"GROK_API_KEY": "second", "XAI_API_KEY": "first"})
+    assert key_of(registry, "xai") == "first"
+
+
+def test_settings_lie_over_what_is_built_in_of_models() -> None:
+    """Key by key; a pattern of the operator's own joins them."""
+    claude = {"wire": "openai", "base_url_path": "/new"}
+    opencode = {
+        "models": {"claude-*": claude, "hy-*": {"quirks": ["no_seed"]}, "kimi-*": {"wire": "responses"}}
+    }
+    patterns = registry_of({"OPENCODE_API_KEY": "k"}, opencode=opencode).get("opencode").patterns
+    assert (patterns["claude-*"].wire, patterns["claude-*"].base_url_path) == ("openai", "/new")
+    assert patterns["hy-*"].quirks == ("no_seed",)
+    assert (patterns["kimi-*"].wire, "fixed_sampling" in patterns["kimi-*"].quirks) == ("responses", True)
+    assert patterns["gemini-*"].wire == "gemini"
+
+
+def test_documented_limits_hold_where_none_are_stated() -> None:
+    """Ollama Cloud and Kimi limit the calls at the same time; what the operator states goes before."""
+    env = {"OLLAMA_CLOUD_KEY": "o", "KIMI_API_KEY": "k"}
+    registry = registry_of(env, kimi={"limits": {"rpm": 5}})
+    assert registry.get("ollama_cloud").limits == LimitSettings(concurrency=3)
+    assert registry.get("kimi").limits == LimitSettings(rpm=5, concurrency=30)
+    pro = registry_of(env, ollama_cloud={"limits": {"concurrency": 10}})
+    assert pro.get("ollama_cloud").limits.concurrency == 10
+
+
+def test_documented_limits_are_those_of_the_vendors_address() -> None:
+    """The same name in front of another server is not that account."""
+    registry = registry_of({"KIMI_API_KEY": "k"}, kimi={"base_url": "http://lab"})
+    assert registry.get("kimi").limits == LimitSettings()

@@ -16,6 +16,7 @@ from worker.error_table.meaning import (
     WRONG_ADDRESS,
     broken,
     limited,
+    refused_field,
 )
 from worker.error_table.row import row
 
@@ -44,6 +45,7 @@ _NO_SUCH_FEATURE = (
 _NO_SUCH_MODEL = "model_not_found|(model|models) .{0,120}(not found|does not exist)|not a valid model"
 
 TEXTS = (
+    row((400, 422), "stream_options", means=refused_field("stream_options")),
     row(400, "does not support thinking", means=CANNOT_THINK),
     row((200, 400, 401, 402, 403, 429), _NO_CREDIT, means=NO_CREDIT),
     row(_REFUSALS, _TOO_LONG, means=TOO_LONG),

@@ -16,6 +16,7 @@ from worker.error_table.meaning import (
     broken,
     limited,
     quota,
+    refused_field,
 )
 from worker.error_table.row import row
 from worker.quota_window import session_s, until_monday_s, until_next_month_s, until_utc_midnight_s
@@ -26,6 +27,7 @@ VENDOR_WALLET = quota("model", own_s=(600, 3600))
 """The gateway's own account at a vendor is empty: only it can top up, and our key is as good as before."""
 
 OPENROUTER = (
+    row(400, "reasoning is mandatory", means=refused_field("reasoning", "reasoning_effort")),
     row((400, 403), "^raw=.*(insufficient.{0,20}(balance|funds|quota)|current quota)", means=VENDOR_WALLET),
     row((200, 400), _SIZE, means=TOO_LONG),
     row((200, 400), "^error_type=(content_policy_violation|refusal)$", means=CONTENT_REFUSED),

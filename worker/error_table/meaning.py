@@ -34,7 +34,7 @@ class Meaning:
         wait_range_s: First and longest wait of our own, in seconds, when none is stated.
         window: The end of the quota's window, when none is stated.
         dimension: What ran out, where the row knows it.
-        fields: For FieldRefused: the fields that the model does not take.
+        fields: For FieldRefused: the fields that the model does not take, by their paths in the body.
     """
 
     kind: type[UpstreamError]
@@ -96,6 +96,7 @@ BAD_REQUEST = Meaning(RequestRefused, "request_refused", "job")
 
 # §17 "retry once without": the fields that go, by what was refused
 CANNOT_THINK = refused_field("think", "reasoning_effort")
+EFFORT_REFUSED = refused_field("reasoning_effort", "reasoning.effort")
 SAMPLING_IS_FIXED = refused_field(
     "temperature", "top_p", "top_k", "n", "frequency_penalty", "presence_penalty"
 )

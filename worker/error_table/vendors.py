@@ -6,6 +6,7 @@ from worker.error_table.meaning import (
     BAD_KEY,
     BAD_REQUEST,
     CONTENT_REFUSED,
+    EFFORT_REFUSED,
     HISTORY_REFUSED,
     NO_CREDIT,
     NO_SUCH_FEATURE,
@@ -19,13 +20,26 @@ from worker.error_table.row import row
 from worker.quota_window import until_next_month_s, until_pacific_midnight_s
 
 OPENAI = (
+    # Unverified organisations get some models unstreamed only.
+    row(400, "^param=stream$", means=refused_field("stream", "stream_options")),
+    # `none` is how chatq says `think: false`; any other effort is the caller's own.
+    row(400, "^param=reasoning_effort$", "does not support 'none'", means=EFFORT_REFUSED),
+    # The same on the Responses wire. Summaries are for verified organisations only.
+    row(400, r"^param=reasoning\.effort$", means=EFFORT_REFUSED),
+    row(400, r"^param=reasoning\.summary$", means=refused_field("reasoning.summary")),
+    row(400, "^param=reasoning$", means=refused_field("reasoning")),
+    # A message of another vendor's, given back: who made it may take it.
+    row(400, r"^param=(messages|input)\[\d+\]\.", "^code=unknown_parameter$", means=HISTORY_REFUSED),
     row(429, "slow_down", means=limited("account", own_s=(60, 600))),
     row(429, "resource unavailable", means=limited("model", own_s=(30, 600))),
 )
 
+_THINKING = "^message=.*(thinking.{0,3}(budget|level|config|mode)|include_?thoughts|thinking is not (enabled|supported))"
+
 GEMINI = (
     row(400, "api_key_invalid|api key (not valid|expired)", means=BAD_KEY),
     row(400, "failed_precondition", means=BAD_KEY),
+    row(400, _THINKING, means=refused_field("generationConfig.thinkingConfig")),
     # `quotaId` is not reliable: ids that say PerDay came with a delay of 36 s, and the delay is right.
     row(429, "^quotaid=.*perday", "^wait=none$", means=quota("model", window=until_pacific_midnight_s)),
     row(429, means=limited("model", own_s=(60, 3600))),
@@ -39,6 +53,7 @@ DEEPSEEK = (
 )
 
 XAI = (
+    row(400, "not support.{0,40}(reasoning_?effort)", means=EFFORT_REFUSED),
     row((403, 429), "used all available credits|spending.limit", means=NO_CREDIT),
     row((405, 415), means=BAD_REQUEST),
     row(429, means=limited("model", own_s=(1, 60))),

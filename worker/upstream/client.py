@@ -16,21 +16,18 @@ from shared.errors import CandidateUnfit, FieldRefused, RequestRefused, Upstream
 from shared.observed_limits import ObservedLimits
 from shared.providers import Provider
 from worker.classify import classify
-from worker.dialect import dialect_of
+from worker.dialect import Dialect
 from worker.rate_headers import observed_limits
 from worker.upstream.answers import read_answer
+from worker.upstream.history import modernised
 from worker.upstream.http import HttpClient, Reply
-from worker.upstream.ollama import OLLAMA
-from worker.upstream.ollama_generate import OLLAMA_GENERATE
-from worker.upstream.openai import OPENAI
-from worker.upstream.quirks import quirks_of
+from worker.upstream.plan import Plan, Plans
 from worker.upstream.refused_fields import RefusedFields
+from worker.upstream.streams import StreamedAnswer
 from worker.upstream.wire import Completion
 
 JOB_LABEL = "X-Chatq-Job"
 """Name of the label that holds the job's id."""
-
-_WIRES = {"openai": OPENAI, "ollama": OLLAMA, "ollama_generate": OLLAMA_GENERATE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,29 +77,35 @@ class Upstream(Protocol):
 
 
 class ProviderUpstream:
-    """An upstream that speaks its provider's wire."""
+    """An upstream that speaks its provider's wires, with the quirks of each model."""
 
     def __init__(
         self, provider: Provider, *, max_answer_bytes: int, transport: httpx.AsyncBaseTransport | None
     ) -> None:
         self.provider = provider
-        self._wire = _WIRES[provider.wire]
-        self._dialect = dialect_of(provider.wire, provider.base_url)
-        self._quirks = quirks_of(provider.base_url)
         self._refused_fields = RefusedFields()
-        self._http = HttpClient(
-            provider, self._wire.path, max_answer_bytes=max_answer_bytes, transport=transport
-        )
+        self._http = HttpClient(provider, max_answer_bytes=max_answer_bytes, transport=transport)
+        self._plans = Plans(provider)
 
     async def call(
         self, request: ChatRequest, model: str, *, headers: Mapping[str, str], timeout_s: float
     ) -> Answer:
         """See `Upstream.call`."""
-        body = self._body(request, model)
-        reply = await self._http.post(_encoded(body), self._labels(headers), timeout_s)
+        plan = self._plans.of(model)
+        body = self._body(plan, request, model)
+        reply = await self._http.post(
+            plan.endpoint,
+            _encoded(body),
+            headers if plan.job_header is None else _with_job(headers, plan.job_header),
+            timeout_s,
+            StreamedAnswer(plan.stream.assembler()) if plan.stream else None,
+        )
         if not 200 <= reply.status < 300:
-            raise self._failure(reply, body, model)
-        response, usage, finish_reason = self._completion(reply.body, model)
+            raise self._failure(reply, body, model, plan.dialect)
+        completion = self._completion(reply, model, plan)
+        for change in plan.answer:
+            completion = change(completion, request)
+        response, usage, finish_reason = completion
         record: ChatqRecord = {
             "provider": self.provider.name,
             "upstream_model": model,
@@ -114,44 +117,54 @@ class ProviderUpstream:
         observed = observed_limits(reply.headers) if _has_rate_headers(reply.headers) else None
         return Answer(response, usage, finish_reason, reply.ttfb_s, observed)
 
-    def _body(self, request: ChatRequest, model: str) -> dict[str, Any]:
-        body = self._wire.request_body(request, model, self.provider.extra_body)
-        for name in self._quirks.never_sent:
-            body.pop(name, None)
+    def _body(self, plan: Plan, request: ChatRequest, model: str) -> dict[str, Any]:
+        request = modernised(request)
+        for change_request in plan.request:
+            request = change_request(request)
+        body = plan.wire.request_body(request, model, self.provider.extra_body)
+        for change_body in plan.body:
+            change_body(body, request)
+        if plan.stream is not None:
+            body.update(plan.stream.fields)
         self._refused_fields.leave_out(model, body)
         return body
 
-    def _failure(self, reply: Reply, body: dict[str, Any], model: str) -> UpstreamError:
+    def _failure(self, reply: Reply, body: dict[str, Any], model: str, dialect: Dialect) -> UpstreamError:
         error = classify(
             reply.status,
             reply.headers,
             self._http.redact(reply.body),
             now_s=time.time(),
-            dialect=self._dialect,
+            dialect=dialect,
         )
         if isinstance(error, FieldRefused) and not self._refused_fields.learn(model, body, error.fields):
             # None of them was sent, so the same request would be refused again.
             return CandidateUnfit(str(error), status=error.status)
         return error
 
-    def _labels(self, headers: Mapping[str, str]) -> Mapping[str, str]:
-        name = self._quirks.job_header
-        if name is None:
-            return headers
-        return {**headers, name: headers.get(JOB_LABEL) or uuid.uuid4().hex}
-
-    def _completion(self, body: bytes, model: str) -> Completion:
+    def _completion(self, reply: Reply, model: str, plan: Plan) -> Completion:
         try:
-            return self._wire.completion(read_answer(body, self._dialect), model)
+            return plan.wire.completion(read_answer(reply.body, plan.dialect), model)
         except UpstreamError:
             # Once more for its error, whose text is then from a body without the key: taking the key out of
             # a text that was already cut could leave half of it.
-            body = self._http.redact(body)
-        return self._wire.completion(read_answer(body, self._dialect), model)
+            body = self._http.redact(reply.body)
+        data: dict[str, Any] = {}
+        try:
+            data = read_answer(body, plan.dialect)
+            return plan.wire.completion(data, model)
+        except UpstreamError as error:
+            error.maybe_billed |= reply.is_streamed  # tokens may have come before the error did
+            error.usage = plan.wire.usage(data)
+            raise
 
     async def close(self) -> None:
         """See `Upstream.close`."""
         await self._http.close()
+
+
+def _with_job(headers: Mapping[str, str], name: str) -> Mapping[str, str]:
+    return {**headers, name: headers.get(JOB_LABEL) or uuid.uuid4().hex}
 
 
 def _encoded(body: dict[str, Any]) -> bytes:

@@ -1,6 +1,7 @@
 """One HTTP exchange with one upstream: request out, whole answer in, every failure typed.
 
-Bounded in time (connect, silence, total) and in bytes; nothing is retried here.
+Bounded in time (connect, silence, total) and in bytes; nothing is retried here. A streamed answer is followed
+as it comes, and comes out whole.
 """
 
 from __future__ import annotations
@@ -10,28 +11,24 @@ import errno
 import os
 import time
 from collections.abc import AsyncIterator, Mapping
-from importlib.metadata import version
 from typing import NamedTuple, cast
-from urllib.parse import quote
 
 import httpx
 
 from shared.errors import (
     OWN_WAIT_S,
-    ConfigError,
     OutOfSockets,
     RequestRefused,
     UpstreamError,
     UpstreamUnavailable,
 )
 from shared.providers import Provider
-from shared.settings.masking import MASK, shown_headers
 from worker.error_text import clean_text
 from worker.upstream.deadlines import Deadlines
+from worker.upstream.endpoint import Endpoint, header_value, secrets_of
+from worker.upstream.stall import StallWatch
+from worker.upstream.streams import StreamedAnswer
 from worker.upstream.transport import AiohttpTransport
-
-USER_AGENT = f"chatq/{version('chatq')}"
-"""Our own name: some gateways refuse generic library names (docs/provider-wire.md §4, §5)."""
 
 MAX_ERROR_BYTES = 64 * 1024
 """How much of an error answer is read; the rest is cut off, the status still counts."""
@@ -50,8 +47,11 @@ _SHORTAGES = {
 }
 """What connect(2) and socket(2) report when this machine has nothing left to connect with, and what helps."""
 
-_FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "host", "accept-encoding"})
-"""Headers that say how the message itself is framed: chatq's to set."""
+_END_OF_BODY_S = 0.25
+"""How long the end of a stream's body is waited for once its answer is complete, in seconds.
+
+It comes with the last event or right after it; without it the connection cannot be used again.
+"""
 
 
 class Reply(NamedTuple):
@@ -64,14 +64,15 @@ class Reply(NamedTuple):
     """Send to the answer's head, in seconds."""
     latency_s: float
     """Send to last byte, in seconds."""
+    is_streamed: bool = False
+    """Whether the body was put together from the events of a stream."""
 
 
 class HttpClient:
-    """Posts JSON to one URL of one provider, over one connection pool.
+    """Posts JSON to one provider, over one connection pool.
 
     Args:
         provider: Address, key, headers and timeouts.
-        path: Appended to the provider's base URL.
         max_answer_bytes: A longer answer is refused and its connection dropped.
         transport: Another way to send (tests); None: the pooled one.
     """
@@ -79,31 +80,38 @@ class HttpClient:
     def __init__(
         self,
         provider: Provider,
-        path: str,
         *,
         max_answer_bytes: int,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._url = httpx.URL(provider.base_url + path)
         self._address = provider.base_url
         self._max_answer_bytes = max_answer_bytes
         self._idle_timeout_s = provider.timeout_s
+        self._stall_timeout_s = provider.stall_timeout_s
         self._idle_extension = {
             "timeout": {"read": provider.timeout_s, "connect": provider.connect_timeout_s}
         }
         self._deadlines = Deadlines()
         self._was_reached = False
-        self._headers = _standing_headers(provider, self._url)
-        self._secrets = _secrets(provider)
+        self._secrets = secrets_of(provider)
         self._transport = transport or AiohttpTransport(connect_timeout_s=provider.connect_timeout_s)
 
-    async def post(self, body: bytes, labels: Mapping[str, str], timeout_s: float) -> Reply:
+    async def post(
+        self,
+        endpoint: Endpoint,
+        body: bytes,
+        labels: Mapping[str, str],
+        timeout_s: float,
+        streamed: StreamedAnswer | None = None,
+    ) -> Reply:
         """Send one request and read its whole answer.
 
         Args:
+            endpoint: Where to.
             body: JSON.
             labels: Further headers of this call.
             timeout_s: Longest time for everything together, in seconds.
+            streamed: What puts the answer together if it comes as a stream; None: none was asked for.
 
         Raises:
             UpstreamUnavailable: No complete answer came; the code says why.
@@ -113,7 +121,7 @@ class HttpClient:
         if timeout_s <= 0:
             raise UpstreamUnavailable("no time is left for a call", code="total_timeout", scope="job")
         outgoing = _Outgoing(body)
-        request = self._request(outgoing, labels, timeout_s)
+        request = self._request(endpoint, outgoing, labels, timeout_s)
         response = None
         try:
             async with asyncio.timeout(None) as scope:
@@ -121,7 +129,7 @@ class HttpClient:
                 try:
                     response = await self._transport.handle_async_request(request)
                     head_at = time.monotonic()
-                    answer = await self._read(response)
+                    answer, is_streamed = await self._read(response, streamed)
                 finally:
                     self._deadlines.forget(scope, tick)
         except TimeoutError as exc:
@@ -137,17 +145,74 @@ class HttpClient:
         self._was_reached = True
         sent_at = outgoing.taken_at
         return Reply(
-            response.status_code, response.headers, answer, head_at - sent_at, time.monotonic() - sent_at
+            response.status_code,
+            response.headers,
+            answer,
+            head_at - sent_at,
+            time.monotonic() - sent_at,
+            is_streamed,
         )
 
-    def _request(self, outgoing: _Outgoing, labels: Mapping[str, str], timeout_s: float) -> httpx.Request:
-        headers = [*self._headers, (b"Content-Length", b"%d" % len(outgoing.body))]
-        headers += [(name.encode(), _label(value)) for name, value in labels.items()]
+    def _request(
+        self, endpoint: Endpoint, outgoing: _Outgoing, labels: Mapping[str, str], timeout_s: float
+    ) -> httpx.Request:
+        headers = [*endpoint.headers, (b"Content-Length", b"%d" % len(outgoing.body))]
+        headers += [(name.encode(), header_value(value)) for name, value in labels.items()]
         # Silence is only watched where it can end before the total does: it costs a timer.
         extensions = self._idle_extension if self._idle_timeout_s < timeout_s else None
-        return httpx.Request("POST", self._url, headers=headers, stream=outgoing, extensions=extensions)
+        return httpx.Request("POST", endpoint.url, headers=headers, stream=outgoing, extensions=extensions)
 
-    async def _read(self, response: httpx.Response) -> bytes:
+    async def _read(self, response: httpx.Response, streamed: StreamedAnswer | None) -> tuple[bytes, bool]:
+        """The whole answer, and whether it came as a stream."""
+        if streamed is None or response.status_code >= 300:
+            return await self._read_whole(response), False
+        if streamed.begin(response.headers.get("content-type", "")):
+            await self._follow(response, streamed)
+            return streamed.body(), True
+        return streamed.body_of_array(await self._read_whole(response)), False
+
+    async def _follow(self, response: httpx.Response, streamed: StreamedAnswer) -> None:
+        """Read a stream until its answer is complete; from the first byte on, silence is bounded."""
+        stream = cast(httpx.AsyncByteStream, response.stream)
+        chunks = aiter(stream)
+        try:
+            streamed.feed(await anext(chunks, b""))  # how long that takes, the other limits say
+            async with asyncio.timeout(None) as scope:
+                watch = StallWatch(scope, self._stall_timeout_s)
+                try:
+                    await self._feed(chunks, streamed, watch)
+                finally:
+                    watch.stop()
+        except TimeoutError as exc:
+            if not streamed.is_complete:
+                raise self._stalled() from exc
+        except httpx.TransportError:
+            if not streamed.is_complete:
+                raise
+        finally:
+            await stream.aclose()
+
+    async def _feed(self, chunks: AsyncIterator[bytes], streamed: StreamedAnswer, watch: StallWatch) -> None:
+        is_ending = streamed.is_complete
+        if is_ending:
+            watch.allow_only(_END_OF_BODY_S)
+        async for chunk in chunks:
+            streamed.feed(chunk)
+            if streamed.size > self._max_answer_bytes:
+                raise self._too_large(200)
+            watch.heard()
+            if streamed.is_complete and not is_ending:
+                is_ending = True
+                watch.allow_only(_END_OF_BODY_S)
+
+    def _stalled(self) -> UpstreamUnavailable:
+        return UpstreamUnavailable(
+            f"{self._address} began its answer and then said nothing for {self._stall_timeout_s:g} s",
+            code="stalled",
+            maybe_billed=True,
+        )
+
+    async def _read_whole(self, response: httpx.Response) -> bytes:
         stream = cast(httpx.AsyncByteStream, response.stream)
         is_error = response.status_code >= 400
         left = MAX_ERROR_BYTES if is_error else self._max_answer_bytes
@@ -246,45 +311,3 @@ def _meaning(exc: httpx.TransportError, *, is_in_body: bool) -> tuple[str, str]:
     if isinstance(exc, httpx.RemoteProtocolError):
         return "no HTTP answer from", "malformed"
     return "the connection was lost to", "connection_lost"
-
-
-def _standing_headers(provider: Provider, url: httpx.URL) -> list[tuple[bytes, bytes]]:
-    """The headers of every call; the provider's own go over the wire's.
-
-    Raises:
-        ConfigError: The key, or a header of the provider, would break the framing of the message.
-    """
-    named = {
-        "host": ("Host", url.netloc.decode()),
-        "accept": ("Accept", "application/json"),
-        "content-type": ("Content-Type", "application/json"),
-        # Answers are small, and a compressed one could unpack to any size.
-        "accept-encoding": ("Accept-Encoding", "identity"),
-        "user-agent": ("User-Agent", USER_AGENT),
-    }
-    if provider.key is not None:
-        key = provider.key.get_secret_value()
-        if not (key.isascii() and key.isprintable()):
-            raise ConfigError(f"the key of {provider.name} ({provider.key_origin}) has characters no key has")
-        named["authorization"] = ("Authorization", f"Bearer {key}")
-    for name, value in provider.headers.items():
-        if name.lower() in _FRAMING:
-            raise ConfigError(f"providers.{provider.name}.headers: {name} is set by chatq; take it out")
-        named[name.lower()] = (name, value)
-    return [(name.encode(), value.encode()) for name, value in named.values()]
-
-
-def _secrets(provider: Provider) -> list[bytes]:
-    """What must never show up in an error: the key, and header values whose name speaks of one."""
-    shown = shown_headers(provider.headers)
-    secrets = [value for name, value in provider.headers.items() if shown[name] == MASK]
-    if provider.key is not None:
-        secrets.append(provider.key.get_secret_value())
-    return [secret.encode() for secret in secrets if secret]
-
-
-def _label(value: str) -> bytes:
-    """A header value; what HTTP does not allow there is percent-encoded rather than failing the job."""
-    if value.isascii() and value.isprintable():
-        return value.encode()
-    return quote(value, safe=" !#$&'()*+,/:;=?@[]~").encode()

@@ -9,12 +9,9 @@ import orjson
 
 from shared.chat import ChatRequest
 from worker.upstream.answers import malformed
-from worker.upstream.content import split_content, unsupported
-from worker.upstream.ollama_fields import common_body, finished, said
+from worker.upstream.ollama_fields import common_body, finished, said, text_and_images, usage_of
+from worker.upstream.tools import arguments_object, called_function
 from worker.upstream.wire import Completion, Wire
-
-_ROLES = {"developer": "system", "function": "tool"}
-"""OpenAI's roles that Ollama calls differently."""
 
 
 def request_body(request: ChatRequest, model: str, extra_body: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,41 +34,35 @@ def request_body(request: ChatRequest, model: str, extra_body: Mapping[str, Any]
 
 def _message(message: Mapping[str, Any], where: str, names: dict[str, str]) -> dict[str, Any]:
     """One message; `names` collects the tool behind each call's id, which the tool's answer needs."""
-    text, images = split_content(message, where)
-    role = message["role"]
-    translated: dict[str, Any] = {"role": _ROLES.get(role, role), "content": text}
+    text, images = text_and_images(message, where)
+    role = "system" if message["role"] == "developer" else message["role"]
+    translated: dict[str, Any] = {"role": role, "content": text}
     if images:
         translated["images"] = images
     trace = message.get("reasoning_content") or message.get("thinking")
-    if trace:
+    if isinstance(trace, str) and trace:
         translated["thinking"] = trace
     calls = message.get("tool_calls")
     if calls:
         translated["tool_calls"] = [_call_to_wire(call, where, names) for call in calls]
-    if translated["role"] == "tool":
+    if role == "tool":
         call_id = message.get("tool_call_id")
         name = message.get("name") or names.get(str(call_id))
-        translated.update({k: v for k, v in (("tool_name", name), ("tool_call_id", call_id)) if v})
+        named = {"tool_name": name, "tool_call_id": call_id}
+        translated.update(
+            (field, value) for field, value in named.items() if isinstance(value, str) and value
+        )
     return translated
 
 
 def _call_to_wire(call: Mapping[str, Any], where: str, names: dict[str, str]) -> dict[str, Any]:
-    function = call.get("function")
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise unsupported(f"{where}.tool_calls: a call names no function")
-    arguments = function.get("arguments") or {}
-    if isinstance(arguments, str):
-        try:
-            arguments = orjson.loads(arguments)
-        except orjson.JSONDecodeError:
-            arguments = None
-    if not isinstance(arguments, dict):
-        raise unsupported(f"{where}.tool_calls: the arguments of {function['name']!r} are not a JSON object")
-    translated: dict[str, Any] = {"function": {"name": function["name"], "arguments": arguments}}
-    if call.get("id"):
-        translated["id"] = call["id"]
-        names[str(call["id"])] = function["name"]
-    return translated
+    name, arguments = called_function(call, where)
+    function = {"name": name, "arguments": arguments_object(name, arguments, where)}
+    call_id = call.get("id")
+    if not isinstance(call_id, str) or not call_id:
+        return {"function": function}
+    names[call_id] = name
+    return {"function": function, "id": call_id}
 
 
 def completion(data: dict[str, Any], model: str) -> Completion:
@@ -86,6 +77,8 @@ def completion(data: dict[str, Any], model: str) -> Completion:
     message = said(answered.get("content", ""), answered.get("thinking"))
     calls = answered.get("tool_calls")
     if calls:
+        if not isinstance(calls, list):
+            raise malformed("the answer's tool calls are not a list")
         message["tool_calls"] = [_call_from_wire(call, index) for index, call in enumerate(calls)]
     return finished(data, model, message)
 
@@ -104,4 +97,4 @@ def _call_from_wire(call: Any, index: int) -> dict[str, Any]:
     }
 
 
-OLLAMA = Wire(path="/api/chat", request_body=request_body, completion=completion)
+OLLAMA = Wire(path="/api/chat", request_body=request_body, completion=completion, usage=usage_of)

@@ -7,11 +7,11 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from shared.chat import ChatRequest, Usage
+from shared.chat import NO_USAGE, ChatRequest, Usage
 from shared.chat import completion as chat_completion
 from shared.errors import RequestRefused
 from worker.upstream.answers import malformed, tokens
-from worker.upstream.content import unsupported
+from worker.upstream.parts import Image, Text, content_of, image_of, images_of, unsupported
 from worker.upstream.wire import Completion
 
 _EXTRA_OPTIONS = (
@@ -89,6 +89,37 @@ def _format(request: ChatRequest) -> str | dict[str, Any] | None:
     return "json" if wanted.get("type") == "json_object" else None
 
 
+def text_and_images(message: Mapping[str, Any], where: str) -> tuple[str, list[str]]:
+    """The text of a message, parts joined by line breaks, and its images as bare base64, which is all Ollama takes.
+
+    Args:
+        message: One message of the request.
+        where: Its path (`messages.2`), for error messages.
+
+    Raises:
+        CandidateUnfit: It holds anything else; the message names it.
+    """
+    texts, images = [], []
+    for part in content_of(message, where, "Ollama"):
+        if isinstance(part, Text):
+            texts.append(part.text)
+        else:
+            images.append(_base64(part, where))
+    for image, path in images_of(message, where):
+        # Bare base64 is Ollama's own form: it goes as it is, whatever kind of image it holds.
+        is_bare = isinstance(image, str) and image[:5].lower() != "data:"
+        images.append(image if is_bare else _base64(image_of(image, path), path))
+    return "\n".join(texts), images
+
+
+def _base64(image: Image, where: str) -> str:
+    if image.data is None:
+        raise unsupported(
+            f"{where}: Ollama loads no images from addresses ({image.url[:60]!r}); send data:image/…;base64,…"
+        )
+    return image.data
+
+
 def finished(data: dict[str, Any], model: str, message: dict[str, Any]) -> Completion:
     """The completion around a translated message.
 
@@ -104,13 +135,7 @@ def finished(data: dict[str, Any], model: str, message: dict[str, Any]) -> Compl
             "the prompt is empty, so the model was only loaded", code="empty_prompt", status=200
         )
     finish_reason = "tool_calls" if message.get("tool_calls") else "length" if reason == "length" else "stop"
-    usage: Usage = {
-        "input_total": tokens(data.get("prompt_eval_count", 0)),  # zero counters are left out
-        "input_cached": None,
-        "output_total": tokens(data.get("eval_count", 0)),
-        "reasoning": None,
-        "cost_usd": None,
-    }
+    usage = usage_of(data)
     response = chat_completion(
         id=f"chatcmpl-{uuid.uuid4().hex}",
         created=int(time.time()),
@@ -120,6 +145,17 @@ def finished(data: dict[str, Any], model: str, message: dict[str, Any]) -> Compl
         usage=usage,
     )
     return Completion(response, usage, finish_reason)
+
+
+def usage_of(data: dict[str, Any]) -> Usage:
+    """What an answer says it took (docs/provider-wire.md §14): it says so with its `done` mark, zeros left out."""
+    if data.get("done") is not True:
+        return NO_USAGE
+    return {
+        **NO_USAGE,
+        "input_total": tokens(data.get("prompt_eval_count", 0)),
+        "output_total": tokens(data.get("eval_count", 0)),
+    }
 
 
 def said(text: Any, thinking: Any) -> dict[str, Any]:

@@ -7,8 +7,7 @@ from typing import Any
 
 from shared.chat import ChatRequest
 from shared.errors import CandidateUnfit
-from worker.upstream.content import split_content
-from worker.upstream.ollama_fields import common_body, finished, said
+from worker.upstream.ollama_fields import common_body, finished, said, text_and_images, usage_of
 from worker.upstream.wire import Completion, Wire
 
 _SYSTEM_ROLES = ("system", "developer")
@@ -27,7 +26,7 @@ def request_body(request: ChatRequest, model: str, extra_body: Mapping[str, Any]
     turns: list[tuple[str, str]] = []
     images: list[str] = []
     for position, message in enumerate(request.messages):
-        text, shown = split_content(message, f"messages.{position}")
+        text, shown = text_and_images(message, f"messages.{position}")
         images += shown
         if message["role"] in _SYSTEM_ROLES:
             system.append(text)
@@ -56,7 +55,7 @@ def _prompt(turns: list[tuple[str, str]]) -> str:
 def _refuse_tools(request: ChatRequest) -> None:
     uses_tools = bool(request.tools) and request.tool_choice != "none"
     speaks_of_tools = any(
-        message["role"] in ("tool", "function") or message.get("tool_calls") for message in request.messages
+        message["role"] == "tool" or message.get("tool_calls") for message in request.messages
     )
     if uses_tools or speaks_of_tools:
         raise CandidateUnfit(
@@ -74,4 +73,4 @@ def completion(data: dict[str, Any], model: str) -> Completion:
     return finished(data, model, said(data.get("response"), data.get("thinking")))
 
 
-OLLAMA_GENERATE = Wire(path="/api/generate", request_body=request_body, completion=completion)
+OLLAMA_GENERATE = Wire(path="/api/generate", request_body=request_body, completion=completion, usage=usage_of)

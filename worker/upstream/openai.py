@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import time
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from shared.chat import ChatRequest, Usage
-from worker.upstream.answers import error_inside, malformed, tokens
+from shared.chat import ChatRequest
+from worker.upstream.answers import error_inside, malformed
 from worker.upstream.finish import raise_if_broken_off
+from worker.upstream.openai_usage import usage_of
 from worker.upstream.wire import Completion, Wire
 
 _NOT_ON_THIS_WIRE = ("format", "think", "fallbacks")
@@ -42,7 +42,8 @@ def _translate(given: dict[str, Any], request: ChatRequest) -> None:
                 "json_schema": {"name": "answer", "schema": request.format},
             }
     # A level has a field of its own here. On or off has none that all models accept: some refuse
-    # `reasoning_effort: none` with a 400 (provider-wire.md §5, §16), so the model's default stands.
+    # `reasoning_effort: none` with a 400 (provider-wire.md §5, §16), so the model's default stands
+    # unless a quirk knows how this one is told.
     if isinstance(request.think, str) and request.reasoning_effort is None:
         given["reasoning_effort"] = request.think
 
@@ -65,7 +66,7 @@ def completion(data: dict[str, Any], model: str) -> Completion:
     if finish_reason is not None and not isinstance(finish_reason, str):
         raise malformed("the answer's finish_reason is not text")
     _complete_envelope(data, model)
-    return Completion(data, _usage(data), finish_reason)
+    return Completion(data, usage_of(data), finish_reason)
 
 
 def _first_choice(data: dict[str, Any]) -> dict[str, Any]:
@@ -87,33 +88,4 @@ def _complete_envelope(data: dict[str, Any], model: str) -> None:
     data.setdefault("model", model)
 
 
-def _usage(data: dict[str, Any]) -> Usage:
-    """provider-wire.md §14, the rows that speak OpenAI chat."""
-    stated = data.get("usage")
-    usage = stated if isinstance(stated, dict) else {}
-    prompt = usage.get("prompt_tokens_details") or {}
-    output = usage.get("completion_tokens_details") or {}
-    cached = prompt.get("cached_tokens") if isinstance(prompt, dict) else None
-    if cached is None:  # Kimi and Moonshot; DeepSeek
-        cached = usage.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))
-    return {
-        "input_total": tokens(usage.get("prompt_tokens")),
-        "input_cached": tokens(cached),
-        "output_total": tokens(usage.get("completion_tokens")),
-        "reasoning": tokens(output.get("reasoning_tokens")) if isinstance(output, dict) else None,
-        "cost_usd": _usd(usage.get("cost", data.get("cost"))),
-    }
-
-
-def _usd(value: Any) -> float | None:
-    """OpenRouter's `usage.cost` is a number, OpenCode's top-level `cost` text."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        usd = float(value)
-    except ValueError:
-        return None
-    return usd if math.isfinite(usd) and usd >= 0 else None
-
-
-OPENAI = Wire(path="/chat/completions", request_body=request_body, completion=completion)
+OPENAI = Wire(path="/chat/completions", request_body=request_body, completion=completion, usage=usage_of)

@@ -115,7 +115,7 @@ MESSAGES = [
         {"role": "tool", "content": "5", "name": "add", "tool_call_id": "c1"},
         {"role": "tool", "content": "5", "tool_name": "add", "tool_call_id": "c1"},
     ),
-    ({"role": "function", "content": "5", "name": "add"}, {"role": "tool", "content": "5", "tool_name": "add"}),
+    ({"role": "tool", "content": "5", "name": "add"}, {"role": "tool", "content": "5", "tool_name": "add"}),
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from shared.errors import CandidateUnfit, FieldRefused
 from tests.worker.upstream.conftest import Caller
 from tests.worker.upstream.loopback import GOOD, chat_request
 from worker.upstream import Upstream
-from worker.upstream.refused_fields import MAX_MODELS, RefusedFields
+from worker.upstream.refused_fields import MAX_MODELS, MAX_VALUES, RefusedFields
 
 CANNOT_THINK = httpx.Response(400, json={"error": '"gemma3:4b" does not support thinking'})
 ONLY_ONE = httpx.Response(
@@ -92,3 +92,35 @@ def test_refusals_of_a_model_add_up() -> None:
     body = {"think": 1, "temperature": 1, "messages": []}
     refused.leave_out("m", body)
     assert body == {"messages": []}
+
+
+def test_of_levels_only_the_refused_one_is_left_out() -> None:
+    """A model that cannot be told `none` takes `high` all the same."""
+    refused = RefusedFields()
+    for effort in ("none", "max"):
+        assert refused.learn("m", {"reasoning_effort": effort}, frozenset({"reasoning_effort"}))
+    bodies = [{"reasoning_effort": effort} for effort in ("none", "high", "max")]
+    for body in bodies:
+        refused.leave_out("m", body)
+    assert bodies == [{}, {"reasoning_effort": "high"}, {}]
+
+
+def test_field_of_which_too_many_values_are_refused_is_given_up() -> None:
+    """Values come from jobs, so there may be any number."""
+    refused = RefusedFields()
+    for number in range(MAX_VALUES + 1):
+        refused.learn("m", {"think": str(number)}, frozenset({"think"}))
+    body = {"think": "another"}
+    refused.leave_out("m", body)
+    assert body == {}
+
+
+async def test_model_that_may_not_be_streamed_answers_whole(caller: Caller) -> None:
+    """OpenAI streams some models to verified organisations only; the next attempt asks for no stream."""
+    refusal = {"message": "Your organization must be verified to stream this model.", "param": "stream"}
+    server = Server("stream_options", httpx.Response(400, json={"error": refusal}), GOOD)
+    upstream = caller.open("https://api.openai.com/v1", transport=httpx.MockTransport(server), stream=True)
+    with pytest.raises(FieldRefused):
+        await asked(upstream, "o3")
+    await asked(upstream, "o3")
+    assert [body.get("stream") for body in server.bodies] == [True, None]
