@@ -37,5 +37,5 @@ class BatchClient(Protocol):
     async def forget(self, job_ids: Sequence[str]) -> int:
         """Delete ended jobs whose outcome is recorded."""
 
-    async def cancel_many(self, job_ids: Sequence[str]) -> int:
+    async def cancel_many(self, job_ids: Sequence[str], *, spares_running: bool = False) -> int:
         """End jobs; returns how many the store knows."""

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 from producer.batch.client import BatchClient, BatchWatch
+from producer.batch.line_cost import cost_of
+from producer.batch.record import BUDGET_REACHED
 from producer.batch.recorder import LineRef, Recorder
+from producer.batch.spending import Spending
 from producer.batch.tally import Tally
+from producer.job_cost import job_cost
 from shared.errors import StoreUnavailable
 from shared.job import Job, JobError, JobState
 
@@ -26,6 +31,7 @@ class Collector:
     Args:
         in_flight: Lines by job id; collected ones are taken out.
         retry_s: How long an unreachable Redis is borne.
+        spending: What keeps the run within a budget, if it has one.
     """
 
     def __init__(
@@ -37,6 +43,7 @@ class Collector:
         in_flight: dict[str, LineRef],
         *,
         retry_s: float,
+        spending: Spending | None = None,
     ) -> None:
         self._client = client
         self._watch = watch
@@ -44,6 +51,7 @@ class Collector:
         self._tally = tally
         self._in_flight = in_flight
         self._retry_s = retry_s
+        self._spending = spending
         self._answered_at = time.monotonic()
 
     async def collect(self, *, timeout_s: float = POLL_S) -> int:
@@ -81,8 +89,17 @@ class Collector:
 
     def _take(self, job: Job) -> None:
         line = self._in_flight.pop(job.id, None)
-        if line is not None:
-            self._recorder.take_job(line, job)
+        if line is None:
+            return
+        cost = job_cost(job)
+        if self._spending is None:
+            self._recorder.take_job(line, job, cost_of(cost))
+            return
+        line_cost = self._spending.budget.settle(job.id, cost)
+        if job.state is JobState.CANCELLED and job.id in self._spending.cancelled:
+            why = JobError(BUDGET_REACHED, self._spending.gate.text)
+            job = replace(job, state=JobState.FAILED, error=why)
+        self._recorder.take_job(line, job, line_cost)
 
 
 def _lost(job_id: str) -> Job:

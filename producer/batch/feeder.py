@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass
 
 from producer.batch.client import BatchWatch
+from producer.batch.gate import Gate
+from producer.batch.leftovers import Leftovers
 from producer.batch.reader import BadLine, Line
 from producer.batch.recorder import LineRef, Recorder
 from producer.batch.source import Source
@@ -22,9 +24,6 @@ FULL_PAUSE_S = 1.0
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
 """Bounds of the pause before a full lane is asked again, whatever its drain rate promises."""
 
-CLIENT = "default"
-"""Whose idempotency keys a batch uses."""
-
 MAX_MODELS = 1000
 """Models remembered at most."""
 
@@ -35,10 +34,25 @@ class Feed:
 
     run: str
     lane: Lane
+    client: str
+
+    def submission(self, line: Line) -> Submission:
+        """The submission of a line."""
+        key = line_key(self.run, line.number)
+        return Submission(line.body, lane=self.lane, idempotency_key=key, client=self.client, batch=self.run)
+
+    def job_id(self, line: Line) -> str:
+        """The id of its job."""
+        return id_from_key(self.client, line_key(self.run, line.number))
 
 
 class Feeder:
-    """Moves lines from the source into Redis. Lines in flight stand in `in_flight`, by job id."""
+    """Moves lines from the source into Redis. Lines in flight stand in `in_flight`, by job id.
+
+    Args:
+        gate: Lets lines through, where there is a budget.
+        leftovers: Tells lines that became jobs in an earlier session, where that matters.
+    """
 
     def __init__(
         self,
@@ -49,6 +63,8 @@ class Feeder:
         tally: Tally,
         *,
         feed: Feed,
+        gate: Gate | None = None,
+        leftovers: Leftovers | None = None,
     ) -> None:
         self.in_flight: dict[str, LineRef] = {}
         self.models: set[str] = set()
@@ -63,6 +79,8 @@ class Feeder:
         self._window = window
         self._tally = tally
         self._feed = feed
+        self._gate = gate
+        self._leftovers = leftovers
 
     async def run(self) -> None:
         """Feed to the end of the input.
@@ -77,9 +95,41 @@ class Feeder:
             for line in group:
                 if isinstance(line, BadLine):
                     self._recorder.take_bad_line(line)
-            if lines:
+            if self._leftovers is not None:
+                lines = await self._adopt(lines, self._leftovers)
+            if self._gate is None:
                 await self._submit(lines)
+            else:
+                await self._submit_affordable(lines, self._gate)
             self._tally.in_flight = len(self.in_flight)
+
+    async def _adopt(self, lines: list[Line], leftovers: Leftovers) -> list[Line]:
+        """Submit those again that are in Redis already, whatever there is left to spend; returns the others."""
+        known, new = await leftovers.divide(lines, self._feed.job_id)
+        if self._gate is not None:
+            await self._gate.admit(known, is_known=True)
+        await self._submit(known)
+        return new
+
+    async def _submit_affordable(self, lines: list[Line], gate: Gate) -> None:
+        while lines:
+            if gate.budget.reached.is_set():
+                self._leave_out(lines, gate)
+                return
+            passed = await gate.admit(lines)
+            for bad in passed.bad:
+                self._recorder.take_bad_line(bad)
+            await self._submit(passed.lines)
+            lines = passed.rest
+            if lines and not passed.lines and not gate.budget.reached.is_set():
+                self._tally.notice = "waits for running calls: their cost may be all that is left"
+                await gate.budget.changed()
+                self._tally.notice = ""
+
+    def _leave_out(self, lines: list[Line], gate: Gate) -> None:
+        for line in lines:
+            gate.budget.release(self._feed.job_id(line))
+            self._recorder.take_bad_line(gate.mark(line))
 
     async def _submit(self, lines: list[Line]) -> None:
         while lines:
@@ -87,6 +137,9 @@ class Feeder:
             if refused:
                 await self._wait_for_room(refused[0][1])
             lines = [line for line, _ in refused]
+            if self._gate is not None and self._gate.budget.reached.is_set():
+                self._leave_out(lines, self._gate)
+                return
 
     async def _wait_for_room(self, why: LaneFull) -> None:
         self._tally.notice = str(why)
@@ -96,19 +149,13 @@ class Feeder:
 
     async def _submit_once(self, lines: list[Line]) -> list[tuple[Line, LaneFull]]:
         """Returns the lines for which a lane has no room just now."""
-        keys = [line_key(self._feed.run, line.number) for line in lines]
-        ids = [id_from_key(CLIENT, key) for key in keys]
+        ids = [self._feed.job_id(line) for line in lines]
         # Before the submit: a job may end, and be delivered, before the reply is here.
         self.in_flight.update(
             (job_id, LineRef(line.number, line.custom_id)) for job_id, line in zip(ids, lines, strict=True)
         )
         self.is_settled, self.has_submitted = False, True
-        results = await self._hand_in(
-            [
-                Submission(line.body, lane=self._feed.lane, idempotency_key=key, client=CLIENT)
-                for line, key in zip(lines, keys, strict=True)
-            ]
-        )
+        results = await self._hand_in([self._feed.submission(line) for line in lines])
         refused: list[tuple[Line, LaneFull]] = []
         for line, job_id, result in zip(lines, ids, results, strict=True):
             if isinstance(result, JobRejected):
@@ -117,6 +164,8 @@ class Feeder:
                 refused.append((line, result))
             elif isinstance(result, JobRejected):
                 self._recorder.take_bad_line(_rejected(line, result))
+                if self._gate is not None:
+                    self._gate.budget.release(job_id)
             elif len(self.models) < MAX_MODELS:
                 self.models.add(line.body["model"])
         # Stays False when something was raised: what is in Redis then is for the next run to find out.

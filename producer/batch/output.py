@@ -55,23 +55,28 @@ class Paths:
 
 
 class OutputFiles:
-    """Reads what is recorded, appends what comes. Hold the run file's lock while using it."""
+    """Reads what is recorded, appends what comes. Hold the run file's lock while using it.
 
-    def __init__(self, paths: Paths) -> None:
+    Args:
+        is_mending: Cut torn last lines off; without it nothing is ever written, and no lock is needed.
+    """
+
+    def __init__(self, paths: Paths, *, is_mending: bool = True) -> None:
         self.paths = paths
+        self._is_mending = is_mending
         self._open: dict[Path, IO[bytes]] = {}
 
     def recorded(self) -> Iterator[Head]:
-        """The answered lines; cuts a torn last line off.
+        """The answered lines; a torn last line is none.
 
         Raises:
             BatchRefused: The file was not written by `chatq run`; it is left as it is.
         """
-        return _scan(self.paths.output)
+        return _scan(self.paths.output, is_mending=self._is_mending)
 
     def failed(self) -> Iterator[Head]:
         """The same for the error file."""
-        return _scan(self.paths.errors)
+        return _scan(self.paths.errors, is_mending=self._is_mending)
 
     def append(self, answers: list[bytes], failures: list[bytes]) -> None:
         """Write records and wait until they are on disk.
@@ -85,6 +90,21 @@ class OutputFiles:
     def remove_failures(self) -> None:
         """Drop the error file: its lines count as not recorded from now on."""
         self.paths.errors.unlink(missing_ok=True)
+        self._sync_folder()
+
+    def remove_marks(self) -> None:
+        """Drop the records of lines that were left out for want of money; the others stay as they are."""
+        path, kept = self.paths.errors, self.paths.errors.with_name(f"{self.paths.errors.name}.new")
+        with path.open("rb") as old, kept.open("wb") as new:
+            for line in old:
+                head = read_head(line)
+                if head is None or not head.is_mark:
+                    new.write(line)
+            new.flush()
+            os.fsync(new.fileno())
+        kept.replace(path)
+        if not path.stat().st_size:
+            path.unlink()
         self._sync_folder()
 
     def remove(self) -> None:
@@ -118,8 +138,8 @@ class OutputFiles:
             os.close(folder)
 
 
-def _scan(path: Path) -> Iterator[Head]:
-    """Heads of all whole records; then the rest of a torn one is cut off."""
+def _scan(path: Path, *, is_mending: bool) -> Iterator[Head]:
+    """Heads of all whole records; then the rest of a torn one may be cut off."""
     whole_bytes = number = 0
     try:
         with path.open("rb") as file:
@@ -127,7 +147,8 @@ def _scan(path: Path) -> Iterator[Head]:
                 if not line.endswith(b"\n"):
                     if number == 1 and not PREFIX.startswith(line[: len(PREFIX)]):
                         raise _foreign(path, number)
-                    os.truncate(path, whole_bytes)
+                    if is_mending:
+                        os.truncate(path, whole_bytes)
                     return
                 head = read_head(line)
                 if head is None:

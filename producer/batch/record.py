@@ -13,11 +13,15 @@ from typing import Any
 
 import orjson
 
+from producer.batch.line_cost import NOTHING, LineCost, read_cost
 from producer.batch.reader import BadLine
 from shared.job import Job, JobError, JobState
 
 PREFIX = b'{"id":"batch_req_'
 """How every record begins."""
+
+BUDGET_REACHED = "budget_reached"
+"""Code of a line that was not asked, or not asked again, for want of money: the next run goes on with it."""
 
 _HEAD = re.compile(
     rb'\{"id":\s*"batch_req_(?P<run>[0-9a-f]{16})_(?P<line>[0-9]{1,15})",\s*'
@@ -25,13 +29,19 @@ _HEAD = re.compile(
 )
 
 
+_MARK = re.compile(rb',\s*"response":\s*null,\s*"error":\s*\{"code":\s*"' + BUDGET_REACHED.encode() + rb'"')
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Which line a record is of."""
+    """Which line a record is of, and what there is to know of it without reading its answer."""
 
     run: str
     number: int
     custom_id: str
+    cost: LineCost = NOTHING
+    is_mark: bool = False
+    """Whether it only says that the line was left out (`BUDGET_REACHED`)."""
 
 
 def read_head(record: bytes) -> Head | None:
@@ -39,7 +49,9 @@ def read_head(record: bytes) -> Head | None:
     match = _HEAD.match(record)
     if match is None:
         return None
-    return Head(match["run"].decode(), int(match["line"]), orjson.loads(match["custom_id"]))
+    custom_id = orjson.loads(match["custom_id"])
+    is_mark = _MARK.match(record, match.end()) is not None
+    return Head(match["run"].decode(), int(match["line"]), custom_id, read_cost(record), is_mark)
 
 
 def ascii_json(value: Any) -> bytes:
@@ -57,20 +69,21 @@ def is_answered(job: Job) -> bool:
     return job.state is JobState.COMPLETED and job.response is not None
 
 
-def job_record(run: str, number: int, custom_id: str, job: Job) -> bytes:
+def job_record(run: str, number: int, custom_id: str, job: Job, cost: LineCost) -> bytes:
     """The record of a line whose job has ended."""
     if is_answered(job) and job.response is not None:
-        return _record(run, number, custom_id, _response(200, job.id, job.response), b"null")
+        return _record(run, number, custom_id, _response(200, job.id, job.response), b"null", cost)
     error = _outcome_error(job)
     if error.status is not None and error.status >= 400:
-        return _record(run, number, custom_id, _response(error.status, job.id, _envelope(error)), b"null")
-    return _record(run, number, custom_id, b"null", _error(error.code, error.message, number))
+        response = _response(error.status, job.id, _envelope(error))
+        return _record(run, number, custom_id, response, b"null", cost)
+    return _record(run, number, custom_id, b"null", _error(error.code, error.message, number), cost)
 
 
 def bad_line_record(run: str, line: BadLine) -> bytes:
     """The record of a line that became no job."""
     error = _error(line.code, f"line {line.number}: {line.message}", line.number)
-    return _record(run, line.number, line.custom_id, b"null", error)
+    return _record(run, line.number, line.custom_id, b"null", error, NOTHING)
 
 
 def error_code(job: Job) -> str:
@@ -78,10 +91,10 @@ def error_code(job: Job) -> str:
     return _outcome_error(job).code
 
 
-def _record(run: str, number: int, custom_id: str, response: bytes, error: bytes) -> bytes:
+def _record(run: str, number: int, custom_id: str, response: bytes, error: bytes, cost: LineCost) -> bytes:
     # Joined, not encoded as one object: the response may be as deep as JSON encoders go already.
     head = b'%s%s_%d","custom_id":%s' % (PREFIX, run.encode(), number, ascii_json(custom_id))
-    return b'%s,"response":%s,"error":%s}\n' % (head, response, error)
+    return b'%s,"response":%s,"error":%s,"chatq":%s}\n' % (head, response, error, cost.encode())
 
 
 def _response(status: int, request_id: str, body: dict[str, Any]) -> bytes:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from producer.batch.client import BatchClient
+from producer.batch.line_cost import LineCost
 from producer.batch.output import OutputFiles
 from producer.batch.reader import BadLine
 from producer.batch.record import bad_line_record, is_answered, job_record
@@ -26,8 +28,16 @@ class LineRef:
     custom_id: str
 
 
-Outcome = tuple[LineRef, Job] | tuple[BadLine, None]
-"""A line that ended, and its job if it became one."""
+class Ended(NamedTuple):
+    """A line whose job ended."""
+
+    line: LineRef
+    job: Job
+    cost: LineCost
+
+
+Outcome = Ended | BadLine
+"""A line that is to be recorded."""
 
 
 class Recorder:
@@ -46,14 +56,14 @@ class Recorder:
         self._writing = asyncio.Lock()
         self._is_broken = False
 
-    def take_job(self, line: LineRef, job: Job) -> None:
+    def take_job(self, line: LineRef, job: Job, cost: LineCost) -> None:
         """Record a job that has ended."""
-        self._waiting.append((line, job))
+        self._waiting.append(Ended(line, job, cost))
         self._has_some.set()
 
     def take_bad_line(self, line: BadLine) -> None:
         """Record a line that became no job."""
-        self._waiting.append((line, None))
+        self._waiting.append(line)
         self._has_some.set()
 
     async def run(self) -> None:
@@ -81,7 +91,7 @@ class Recorder:
             if group and not self._is_broken:
                 await self._write(group)
                 if is_dropping:
-                    await self._client.forget([job.id for _, job in group if job is not None])
+                    await self._client.forget([one.job.id for one in group if isinstance(one, Ended)])
 
     async def _write(self, group: list[Outcome]) -> None:
         answers, failures = self._encode(group)
@@ -92,20 +102,20 @@ class Recorder:
             path = self._files.paths.output
             text = f"cannot write {path}: {exc.strerror}; make room and run the same command again"
             raise BatchRefused(text) from exc
-        for line, job in group:
-            if isinstance(line, BadLine):
-                self._tally.add_bad_line(line.code)
-            elif job is not None:
-                self._tally.add_job(job)
+        for one in group:
+            if isinstance(one, Ended):
+                self._tally.add_job(one.job, one.cost)
+            else:
+                self._tally.add_bad_line(one.code)
         self._window.release(len(group))
 
     def _encode(self, group: list[Outcome]) -> tuple[list[bytes], list[bytes]]:
         answers: list[bytes] = []
         failures: list[bytes] = []
-        for line, job in group:
-            if isinstance(line, BadLine):
-                failures.append(bad_line_record(self._run, line))
-            elif job is not None:
-                record = job_record(self._run, line.number, line.custom_id, job)
-                (answers if is_answered(job) else failures).append(record)
+        for one in group:
+            if isinstance(one, Ended):
+                record = job_record(self._run, one.line.number, one.line.custom_id, one.job, one.cost)
+                (answers if is_answered(one.job) else failures).append(record)
+            else:
+                failures.append(bad_line_record(self._run, one))
         return answers, failures

@@ -11,10 +11,14 @@ from producer.batch.books import Books
 from producer.batch.client import BatchClient, BatchWatch
 from producer.batch.collector import Collector
 from producer.batch.feeder import Feed, Feeder
+from producer.batch.gate import Gate
+from producer.batch.guard import Guard
+from producer.batch.leftovers import Leftovers
 from producer.batch.lines import STDIN, count_lines, open_input, read_lines
 from producer.batch.reader import Reader
 from producer.batch.recorder import Recorder
 from producer.batch.source import Source
+from producer.batch.spending import Funds, Spending
 from producer.batch.tally import Tally
 from producer.batch.window import Window
 from shared.errors import StoreError
@@ -47,13 +51,26 @@ class Plan:
 
 
 class BatchRun:
-    """Runs a batch once. Interrupted at any point, the next run with the same books goes on where this one was."""
+    """Runs a batch once. Interrupted at any point, the next run with the same books goes on where this one was.
 
-    def __init__(self, client: BatchClient, books: Books, tally: Tally, plan: Plan) -> None:
+    Args:
+        funds: What it may spend; None = there is no limit.
+    """
+
+    def __init__(
+        self,
+        client: BatchClient,
+        books: Books,
+        tally: Tally,
+        plan: Plan,
+        *,
+        funds: Funds | None = None,
+    ) -> None:
         self._client = client
         self._books = books
         self._tally = tally
         self._plan = plan
+        self._funds = funds
         self._is_stopped = False
         self._is_finishing = False
         self._feeding: asyncio.Task[None] | None = None
@@ -76,7 +93,7 @@ class BatchRun:
         self._is_finishing = True
 
     async def run(self) -> bool:
-        """Run to the end, or until told to finish. Returns whether every line is recorded.
+        """Run to the end, until told to finish, or until the money is spent. Returns whether every line was asked.
 
         Raises:
             BatchRefused: The input does not belong to this output, or the output cannot be written.
@@ -84,6 +101,8 @@ class BatchRun:
         """
         await self._books.cancel_abandoned(self._client, self._tally)
         await self._books.reopen_failed(self._client)
+        if self._funds is not None:
+            await self._funds.budget.look_at_client()
         file = open_input(self._plan.source)
         lines = read_lines(file, max_bytes=self._plan.max_line_bytes)
         reader = Reader(lines, self._books.ledger, model=self._plan.model, fallbacks=self._plan.fallbacks)
@@ -92,19 +111,35 @@ class BatchRun:
         recorder = Recorder(self._books.files, self._client, window, self._tally, run=self._books.run)
         try:
             async with self._client.watch() as watch:
-                feed = Feed(self._books.run, self._plan.lane)
-                feeder = self._feeder = Feeder(source, watch, recorder, window, self._tally, feed=feed)
+                feed = Feed(self._books.run, self._plan.lane, self._books.client)
+                spending = self._spending(feed)
+                feeder = self._feeder = Feeder(
+                    source, watch, recorder, window, self._tally,
+                    feed=feed, gate=spending.gate if spending else None, leftovers=self._leftovers(),
+                )  # fmt: skip
                 source.start()
                 self._start_count()
-                await self._work(feeder, recorder, watch)
+                await self._work(feeder, recorder, watch, spending)
         finally:
             source.close()
             file.close()
-        is_complete = not self._is_stopped and not feeder.in_flight
-        if is_complete:
+        is_read = not self._is_stopped and not feeder.in_flight
+        if is_read:
             self._tally.total = reader.count
-        self._books.is_complete = is_complete
-        return is_complete
+        self._books.is_complete = is_read and not self._tally.not_asked
+        return self._books.is_complete
+
+    def _spending(self, feed: Feed) -> Spending | None:
+        if self._funds is None:
+            return None
+        gate = Gate(self._funds.budget, self._funds.estimator, submission=feed.submission, job_id=feed.job_id)
+        return Spending(gate, set())
+
+    def _leftovers(self) -> Leftovers | None:
+        has_cancelled = self._books.has_cancelled
+        if self._books.is_resumed and (self._funds is not None or has_cancelled):
+            return Leftovers(self._client, has_cancelled=has_cancelled)
+        return None
 
     def _start_count(self) -> None:
         # A pipe would lose what is counted.
@@ -116,12 +151,16 @@ class BatchRun:
         if self._tally.total is None:
             self._tally.total = count
 
-    async def _work(self, feeder: Feeder, recorder: Recorder, watch: BatchWatch) -> None:
+    async def _work(
+        self, feeder: Feeder, recorder: Recorder, watch: BatchWatch, spending: Spending | None
+    ) -> None:
         collector = Collector(
-            self._client, watch, recorder, self._tally, feeder.in_flight, retry_s=self._plan.retry_s
-        )
+            self._client, watch, recorder, self._tally, feeder.in_flight,
+            retry_s=self._plan.retry_s, spending=spending,
+        )  # fmt: skip
         self._feeding = asyncio.create_task(feeder.run(), name="feeder")
         recording = asyncio.create_task(recorder.run(), name="recorder")
+        guarding = asyncio.create_task(self._guard(feeder, spending), name="guard")
         if self._is_stopped:  # told so before there was anything to stop
             self._feeding.cancel()
         is_redis_there = True
@@ -131,11 +170,18 @@ class BatchRun:
             is_redis_there = False
             raise
         finally:
-            self._feeding.cancel()
-            recording.cancel()
-            await asyncio.gather(self._feeding, recording, return_exceptions=True)
+            for task in (self._feeding, recording, guarding):
+                task.cancel()
+            await asyncio.gather(self._feeding, recording, guarding, return_exceptions=True)
             self._books.has_begun = self._books.has_begun or feeder.has_submitted
             await recorder.flush(is_dropping=is_redis_there)
+
+    async def _guard(self, feeder: Feeder, spending: Spending | None) -> None:
+        if spending is not None:
+            guard = Guard(
+                spending, self._client, feeder.in_flight, note_cancelling=self._books.note_cancelling
+            )
+            await guard.run()
 
     async def _collect(
         self,

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, NamedTuple
 
-from producer.batch.record import error_code, is_answered
+from producer.batch.line_cost import NOTHING, LineCost
+from producer.batch.record import BUDGET_REACHED, error_code, is_answered
 from shared.job import Job
+from shared.money import json_usd
 
 MAX_ROWS = 200
 """Models counted apart; a file that names thousands would otherwise fill memory and screen."""
@@ -34,14 +37,21 @@ class Row:
     failed: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
-    cost_usd: float = 0.0
+    cost_usd: Decimal = Decimal(0)
+    """Of all calls whose cost is known, failed ones included."""
     cost_unknown: int = 0
-    """Answers whose provider states no cost."""
+    """Calls that may be billed and whose cost nobody knows."""
 
     def add(self, other: Row) -> None:
         """Add another row's counts to this one."""
         for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    @property
+    def known_cost_usd(self) -> Decimal | None:
+        """The cost, None when all that is known of it is that it is unknown."""
+        is_known = self.cost_usd or self.done + self.failed > self.cost_unknown
+        return self.cost_usd if is_known else None
 
 
 @dataclass(slots=True)
@@ -52,18 +62,24 @@ class Tally:
     """Lines of the input, blank ones included, as far as known."""
     recorded_before: int = 0
     failed_before: int = 0
+    cost_before: LineCost = NOTHING
+    """Of earlier runs on the same output."""
     in_flight: int = 0
     rows: dict[RowKey, Row] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
     bad_lines: int = 0
+    stopped_by: str = ""
+    """Which limit of cost ended the run, if one did."""
     notice: str = ""
     """What the run waits for just now, if it does."""
     started_at: float = field(default_factory=time.monotonic)
     _recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=1000))
 
-    def add_job(self, job: Job) -> None:
+    def add_job(self, job: Job, cost: LineCost) -> None:
         """Count a recorded job."""
         row = self._row_of(job)
+        row.cost_usd += cost.usd
+        row.cost_unknown += cost.unknown
         if job.response is None or not is_answered(job):
             row.failed += 1
             self.errors[error_code(job)] += 1
@@ -72,9 +88,6 @@ class Tally:
         usage = (job.response.get("chatq") or {}).get("usage") or {}
         row.input_tokens += usage.get("input_total") or 0
         row.output_tokens += usage.get("output_total") or 0
-        cost_usd = usage.get("cost_usd")
-        row.cost_usd += cost_usd or 0.0
-        row.cost_unknown += cost_usd is None
 
     def add_bad_line(self, code: str) -> None:
         """Count a recorded line that became no job."""
@@ -97,6 +110,11 @@ class Tally:
     def failed(self) -> int:
         """Lines that failed in this run, bad ones included."""
         return self.bad_lines + sum(row.failed for row in list(self.rows.values()))
+
+    @property
+    def not_asked(self) -> int:
+        """Lines that were left out because the money was spent."""
+        return self.errors[BUDGET_REACHED]
 
     @property
     def remaining(self) -> int | None:
@@ -133,6 +151,9 @@ class Tally:
             "input_tokens": total.input_tokens,
             "output_tokens": total.output_tokens,
             **_cost(total),
+            "cost_before_usd": json_usd(self.cost_before.usd),
+            "not_asked": self.not_asked,
+            "stopped_by": self.stopped_by,
             "models": [_row(key, row) for key, row in sorted(self.rows.items())],
             "errors": dict(self.errors.most_common()),
         }
@@ -163,5 +184,4 @@ def _row(key: RowKey, row: Row) -> dict[str, Any]:
 
 def _cost(row: Row) -> dict[str, Any]:
     """Cost that is unknown is null, never 0."""
-    known = row.done - row.cost_unknown
-    return {"cost_usd": round(row.cost_usd, 6) if known else None, "cost_unknown": row.cost_unknown}
+    return {"cost_usd": json_usd(row.known_cost_usd), "cost_unknown": row.cost_unknown}

@@ -5,34 +5,52 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import click
 import orjson
 
 from producer.cli.holds import reason
+from producer.cli.money import cost
 from producer.cli.output import echo_fields, echo_json
 from producer.cli.times import moment, span
+from producer.job_cost import job_cost
 from shared.errors import JobFailed
 from shared.job import Attempt, Job, JobState
+from shared.money import json_usd, read_usd
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def show(job: Job, *, as_json: bool) -> None:
-    """Print the job: as JSON, or the text of its answer, or its state.
+    """Print the job: as JSON, or the text of its answer, or its state; people also hear what it cost.
 
     Raises:
         JobFailed: It ended without an answer, or with one that cannot be read.
     """
     has_answer = job.state is JobState.COMPLETED and job.response is not None
     if as_json:
-        echo_json(job)
+        echo_json(_as_dict(job))
     elif has_answer:
         click.echo(for_terminal(_answer(job)) if sys.stdout.isatty() else _answer(job))
+        if sys.stderr.isatty():
+            click.echo(f"chatq: cost {_cost(job)}", err=True)
     elif not job.state.is_terminal:
         echo_fields(_fields(job))
     if job.state.is_terminal and not has_answer:
         raise JobFailed(_reason(job))
+
+
+def _as_dict(job: Job) -> dict[str, Any]:
+    """The job's fields, and what its calls have cost so far."""
+    spent = job_cost(job)
+    fields: dict[str, Any] = orjson.loads(orjson.dumps(job))
+    return {**fields, "cost_usd": json_usd(spent.usd), "cost_unknown": spent.unknown}
+
+
+def _cost(job: Job) -> str:
+    spent = job_cost(job)
+    return cost(spent.usd if spent.usd or not spent.unknown else None, spent.unknown)
 
 
 def _answer(job: Job) -> str:
@@ -60,6 +78,8 @@ def _fields(job: Job) -> list[tuple[str, str]]:
         shown = f"{job.candidate.provider}: {job.candidate.model} ({at} of {len(job.candidates)})"
         fields.append(("candidate", shown))
     fields.append(("attempts", str(job.attempts)))
+    if job.attempts_log:
+        fields.append(("cost", _cost(job)))
     if job.worker:
         fields.append(("worker", job.worker))
     if job.error is not None:
@@ -100,7 +120,7 @@ def _attempt(attempt: Attempt) -> Iterator[str]:
     if attempt.input_tokens is not None or attempt.output_tokens is not None:
         yield f"{attempt.input_tokens or 0:,} + {attempt.output_tokens or 0:,} tokens"
     if attempt.cost_usd is not None:
-        yield f"${attempt.cost_usd:.4f}"
+        yield cost(read_usd(attempt.cost_usd), 0)
     if attempt.error is not None and attempt.maybe_billed:
         yield "maybe billed"
 

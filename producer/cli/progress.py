@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from producer.batch import Tally
+from producer.cli.money import cost
 
 FRAME_S = 0.2
 """Between two frames on a terminal."""
@@ -95,18 +96,11 @@ def describe(tally: Tally) -> str:
         f"{rate_per_s:,.1f} jobs/s",
         f"{row.input_tokens:,} + {row.output_tokens:,} tokens",
     ]
-    if row.done > row.cost_unknown:
-        parts.append(cost(row.cost_usd, row.cost_unknown))
+    if row.done or row.cost_usd:
+        parts.append(f"cost {cost(row.known_cost_usd, row.cost_unknown)}")
     if tally.remaining and rate_per_s > 0:
         parts.append(f"ETA {clock(tally.remaining / rate_per_s)}")
     return " · ".join(parts) + (f" · {tally.notice}" if tally.notice else "")
-
-
-def cost(cost_usd: float | None, unknown: int) -> str:
-    """Dollars as far as known; unknown cost is not 0."""
-    if cost_usd is None:
-        return "-"
-    return f"${cost_usd:.4f}" + (f" (unknown for {unknown:,})" if unknown else "")
 
 
 def clock(seconds: float) -> str:

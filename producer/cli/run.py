@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,40 +9,24 @@ import click
 
 from producer.batch import BatchRun, Plan, Tally
 from producer.batch.books import Books
+from producer.batch.run_file import DEFAULT_CLIENT
 from producer.cli.conductor import Conductor
 from producer.cli.context import CliContext
+from producer.cli.dry_run import dry_run, print_forecast
+from producer.cli.funds import open_funds
 from producer.cli.output import echo_json
 from producer.cli.own_worker import OwnWorker
 from producer.cli.progress import Display
 from producer.cli.routing import as_json, fallbacks
+from producer.cli.run_options import MIN_WINDOW, Dollars, Options, max_line_bytes
 from producer.cli.session import open_producer, run_async
 from producer.cli.summary import print_summary
 from producer.client import Producer
 from shared.errors import StoreUnavailable
 from shared.job import Lane
+from shared.labels import check_label
 
-MIN_WINDOW = 2000
-"""Lines in Redis at a time: enough to keep one worker busy while the answers of others are written."""
-
-ESCAPES = 3
-"""A request written in ASCII is up to three times its size in UTF-8, which is what the body limit is for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The options of `chatq run`."""
-
-    source: Path
-    output: Path
-    model: str | None = None
-    fallbacks: tuple[str, ...] = ()
-    lane: Lane = Lane.BATCH
-    window: int | None = None
-    is_retry: bool = False
-    is_restart: bool = False
-    with_worker: bool = False
-    concurrency: int | None = None
-    is_quiet: bool = False
+__all__ = ["Options", "run", "run_batch"]
 
 
 @click.command()
@@ -55,16 +38,31 @@ class Options:
 @click.option(
     "-o",
     "--output",
-    required=True,
     metavar="OUT.jsonl",
     type=click.Path(path_type=Path),
-    help="Answers; lines without one go to OUT.errors.jsonl.",
+    help="Answers; lines without one go to OUT.errors.jsonl. A dry run can do without.",
 )
 @click.option("-m", "--model", help="For lines that name no model.")
 @fallbacks
 @click.option(
     "--lane", type=click.Choice([lane.value for lane in Lane]), default=Lane.BATCH.value, show_default=True
 )
+@click.option(
+    "--client",
+    default=DEFAULT_CLIENT,
+    show_default=True,
+    metavar="ID",
+    help="Whose jobs they are: [clients.ID] has share, limits and budget.",
+)
+@click.option(
+    "--max-cost", "max_cost_usd", type=Dollars(), metavar="USD",
+    help="Stop when the run, earlier sessions included, has cost so much.",
+)  # fmt: skip
+@click.option(
+    "--budget", "budget_usd", type=Dollars(), metavar="USD",
+    help="Stop when the client has spent so much today (UTC); goes over [clients.ID] budget_usd.",
+)  # fmt: skip
+@click.option("--dry-run", "is_dry", is_flag=True, help="Submit nothing; say what it would take and cost.")
 @click.option(
     "--window", type=click.IntRange(1, 1_000_000), metavar="N", help="Most lines in Redis at a time."
 )
@@ -89,18 +87,34 @@ def run(ctx: click.Context, /, as_json: bool, lane: str, **options: Any) -> None
 
     Lines are OpenAI batch lines, or {"prompt": …} / {"messages": …} with optional id, system, model and
     parameters. Stopped at any moment, the same command goes on where it was. Exits with 1 if any line failed.
+
+    With --max-cost or a budget, what does not fit any more is not asked: running calls finish, what waits is
+    cancelled, and the lines left get the error budget_reached. With more money the same command asks just them.
     """  # fmt: skip
     chosen = Options(lane=Lane(lane), **options)
     if chosen.is_retry and chosen.is_restart:
         raise click.UsageError("--retry-failed and --restart exclude each other")
+    if chosen.is_dry:
+        ctx.exit(_dry_run(ctx.obj, chosen, as_json=as_json))
+    if chosen.output is None:
+        raise click.UsageError("Missing option '-o' / '--output'.")
     code, summary = run_batch(ctx.obj, chosen)
     if as_json:
         echo_json(summary)
     elif not chosen.is_quiet:
         print_summary(summary)
-        if not summary["is_complete"]:
+        if not summary["is_complete"] and not summary["not_asked"]:
             click.echo("not finished: run the same command again to go on")
     ctx.exit(code)
+
+
+def _dry_run(context: CliContext, options: Options, *, as_json: bool) -> int:
+    found = run_async(dry_run(context, options))
+    if as_json:
+        echo_json(found)
+    else:
+        print_forecast(found)
+    return 1 if found["invalid"] else 0
 
 
 def run_batch(context: CliContext, options: Options) -> tuple[int, dict[str, Any]]:
@@ -111,8 +125,15 @@ def run_batch(context: CliContext, options: Options) -> tuple[int, dict[str, Any
         StoreUnavailable: Redis is gone; the same command goes on later.
         WorkerLost: The run's own worker keeps dying.
     """
+    if options.output is None:
+        raise ValueError("a run needs an output")
+    client = check_label(options.client, field="client")
     with Books(
-        options.source, options.output, is_restart=options.is_restart, is_retry=options.is_retry
+        options.source,
+        options.output,
+        is_restart=options.is_restart,
+        is_retry=options.is_retry,
+        client=client,
     ) as books:
         tally = books.tally()
         try:
@@ -147,15 +168,18 @@ async def _run(context: CliContext, options: Options, books: Books, tally: Tally
             fallbacks=options.fallbacks,
             lane=options.lane,
             window=options.window or max(MIN_WINDOW, 2 * concurrency),
-            max_line_bytes=ESCAPES * settings.jobs.max_body_bytes,
+            max_line_bytes=max_line_bytes(settings),
             retry_s=settings.redis.retry_s,
         )
-        conductor = Conductor(
-            BatchRun(producer, books, tally, plan), producer, context.router,
-            worker=worker, grace_s=settings.worker.grace_s, say=display.say,
-        )  # fmt: skip
-        async with display.shown():
-            await conductor.run()
+        async with open_funds(context, options, producer.redis_url, books.spent) as funds:
+            conductor = Conductor(
+                BatchRun(producer, books, tally, plan, funds=funds), producer, context.router,
+                worker=worker, grace_s=settings.worker.grace_s, say=display.say,
+            )  # fmt: skip
+            async with display.shown():
+                await conductor.run()
+        if funds is not None and funds.budget.reached.is_set():
+            tally.stopped_by = funds.budget.why
     return conductor.interrupted_by or 0
 
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from producer.cli.context import CliContext
 from producer.cli.duration import Duration
+from producer.cli.money import cost, dollars
 from producer.cli.output import echo_json, echo_table
-from producer.cli.progress import cost
 from producer.cli.routing import as_json
 from producer.cli.session import run_async, warn
+from producer.cli.store import open_store
 from producer.telemetry import Summary, genai_attributes
-from shared.store.connect import Store
-from shared.store.embedded import EmbeddedServer
+from shared.money import MICRO_USD, json_usd, read_usd
 from shared.store.telemetry import COUNTER_MINUTES, Counters, Event, EventLog, read_counters, read_now
 
 FOLLOW_S = 0.5
@@ -83,28 +82,13 @@ def summary(context: CliContext, since_s: float, entries: int, as_json: bool) ->
         _print_summary(found)
 
 
-@asynccontextmanager
-async def _open_store(context: CliContext) -> AsyncIterator[Store]:
-    """The store of these settings; without a Redis URL the embedded one, started if need be."""
-    settings = context.settings.redis
-    async with AsyncExitStack() as stack:
-        url = settings.url
-        if not url:
-            server = await asyncio.to_thread(EmbeddedServer, settings.data_dir)
-            stack.push_async_callback(asyncio.to_thread, server.release)
-            url = server.url
-        store = await Store.open(url, settings)
-        stack.push_async_callback(store.close)
-        yield store
-
-
 # -- tail -----------------------------------------------------------------------------------------
 
 
 async def _tail(
     context: CliContext, lines: int, *, is_following: bool, show: Callable[[Event], None]
 ) -> None:
-    async with _open_store(context) as store:
+    async with open_store(context) as store:
         log = EventLog(store)
         found: list[Event] = []
         last_id, broken = "0", 0
@@ -166,7 +150,8 @@ def _tokens(fields: dict[str, Any]) -> str:
 
 
 def _cost(value: Any) -> str:
-    return f"${value:.4f}" if isinstance(value, int | float) else "-"
+    amount = read_usd(value)
+    return "-" if amount is None else dollars(amount)
 
 
 def _seconds(value: Any) -> str:
@@ -185,7 +170,7 @@ def _shown(value: Any) -> str:
 
 
 async def _summary(context: CliContext, since_s: float, most: int) -> dict[str, Any]:
-    async with _open_store(context) as store:
+    async with open_store(context) as store:
         now, total, oldest_at = await read_now(store), Summary(), None
         entries = broken = 0
         async for page in EventLog(store).newest_first(most=most, since=now - since_s):
@@ -216,7 +201,9 @@ def _counters(found: Counters) -> dict[str, Any]:
         "abandoned": dict(found.abandoned),
         "calls": [{"provider": p, "ended": e, "count": n} for (p, e), n in sorted(found.calls.items())],
         "tokens": [{"provider": p, "direction": d, "count": n} for (p, d), n in sorted(found.tokens.items())],
-        "cost_usd": {p: n / 1e6 for (p, kind), n in found.cost.items() if kind == "micro_usd"},
+        "cost_usd": {
+            p: json_usd(n * MICRO_USD) for (p, kind), n in found.cost.items() if kind == "micro_usd"
+        },
         "cost_unknown": {p: n for (p, kind), n in found.cost.items() if kind == "unknown"},
     }
 
@@ -245,17 +232,13 @@ def _print_summary(found: dict[str, Any]) -> None:
 
 
 def _row(row: dict[str, Any]) -> tuple[str, ...]:
-    spent = (
-        "unknown"
-        if row["cost_usd"] is None and row["cost_unknown"]
-        else cost(row["cost_usd"], row["cost_unknown"])
-    )
     return (
         _shown(row["provider"]), _shown(row["model"]), f"{row['calls']:,}", f"{row['ok']:,}", f"{row['limited']:,}",
         f"{row['failed'] - row['limited']:,}", f"{row['retries']:,}",
         *(_seconds(row["duration_s"][share]) for share in ("p50", "p95", "p99")),
         _seconds(row["ttfb_s"]["p95"]), _seconds(row["queue_wait_s"]["p95"]),
-        f"{row['input_tokens']:,}", f"{row['output_tokens']:,}", spent,
+        f"{row['input_tokens']:,}", f"{row['output_tokens']:,}",
+        cost(read_usd(row["cost_usd"]), row["cost_unknown"]),
     )  # fmt: skip
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 from producer.telemetry.quantiles import Quantiles
+from shared.call_costs import UNKNOWN_BASES, call_cost
+from shared.money import json_usd
 from shared.store.telemetry import Event
 
 MAX_ROWS = 1000
@@ -38,7 +41,7 @@ class CallsOfModel:
         self.errors: defaultdict[str, int] = defaultdict(int)
         self.times = {name: Quantiles() for name in TIMES}
         self.tokens = dict.fromkeys(TOKENS, 0)
-        self.cost_usd: float | None = None
+        self.cost_usd: Decimal | None = None
         self.cost_unknown = 0
 
     def add(self, fields: dict[str, Any]) -> None:
@@ -57,15 +60,11 @@ class CallsOfModel:
                 quantiles.add(seconds)
         for name in TOKENS:
             self.tokens[name] += int(_number(fields.get(name)) or 0)
-        self._add_cost(fields, is_billed=fields.get("maybe_billed") is True)
         self.maybe_billed += error is not None and fields.get("maybe_billed") is True
-
-    def _add_cost(self, fields: dict[str, Any], *, is_billed: bool) -> None:
-        cost_usd = _number(fields.get("cost_usd"))
-        if cost_usd is not None:
-            self.cost_usd = (self.cost_usd or 0.0) + cost_usd
-        elif is_billed:
-            self.cost_unknown += 1
+        cost = call_cost(fields)
+        if cost.usd is not None:
+            self.cost_usd = (self.cost_usd or Decimal(0)) + cost.usd
+        self.cost_unknown += cost.basis in UNKNOWN_BASES
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -80,7 +79,7 @@ class CallsOfModel:
             "failed_maybe_billed": self.maybe_billed,
             **{name: quantiles.as_dict() for name, quantiles in self.times.items()},
             **{shown: self.tokens[name] for name, shown in TOKENS.items()},
-            "cost_usd": None if self.cost_usd is None else round(self.cost_usd, 9),
+            "cost_usd": json_usd(self.cost_usd),
             "cost_unknown": self.cost_unknown,
         }
 

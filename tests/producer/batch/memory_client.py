@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 
 from producer.submission import Submission
+from shared.chat import NO_USAGE
 from shared.errors import JobRejected
 from shared.job import Candidate, Job, JobState
 from shared.store.jobs import id_from_key
@@ -19,7 +20,7 @@ def answer(submission: Submission, job_id: str) -> Job:
     request = submission.request
     assert isinstance(request, dict)
     text = request["messages"][-1]["content"]
-    usage = {"input_total": 2, "input_cached": None, "output_total": 3, "reasoning": None, "cost_usd": None}
+    usage = {**NO_USAGE, "input_total": 2, "output_total": 3}
     return job(
         job_id,
         JobState.COMPLETED,
@@ -62,7 +63,7 @@ class MemoryClient:
     async def forget(self, job_ids: Sequence[str]) -> int:
         return sum(self.jobs.pop(job_id, None) is not None for job_id in job_ids)
 
-    async def cancel_many(self, job_ids: Sequence[str]) -> int:
+    async def cancel_many(self, job_ids: Sequence[str], *, spares_running: bool = False) -> int:
         known = [job_id for job_id in job_ids if job_id in self.jobs]
         self.cancelled += known
         return len(known)

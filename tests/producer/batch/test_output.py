@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from producer.batch.line_cost import NOTHING
 from producer.batch.output import OutputFiles, Paths
-from producer.batch.record import job_record
+from producer.batch.reader import BadLine
+from producer.batch.record import BUDGET_REACHED, bad_line_record, job_record
 from shared.errors import BatchRefused
 from shared.job import JobState
 
@@ -17,7 +19,8 @@ RUN = "0123456789abcdef"
 
 
 def line(number: int) -> bytes:
-    return job_record(RUN, number, f"id-{number}", job("j", JobState.COMPLETED, response={"a": "ä" * 20}))
+    answered = job("j", JobState.COMPLETED, response={"a": "ä" * 20})
+    return job_record(RUN, number, f"id-{number}", answered, NOTHING)
 
 
 @pytest.fixture
@@ -105,3 +108,39 @@ def test_input_may_not_be_the_error_file(tmp_path: Path) -> None:
     source.write_text("{}")
     with pytest.raises(BatchRefused, match="would be overwritten"):
         Paths(tmp_path / "out.jsonl").check(source)
+
+
+@pytest.fixture
+def marked(tmp_path: Path) -> OutputFiles:
+    """Files with failures, some of them lines that were left out."""
+    files = OutputFiles(Paths(tmp_path / "out.jsonl"))
+    codes = enumerate(("x", BUDGET_REACHED, "y", BUDGET_REACHED), start=1)
+    files.append([], [bad_line_record(RUN, BadLine(n, f"id-{n}", code, "")) for n, code in codes])
+    files.close()
+    return files
+
+
+def test_marks_can_be_removed_alone(marked: OutputFiles) -> None:
+    """The other failures stay as they are; what a crash left of an earlier try is in nobody's way."""
+    before = marked.paths.errors.read_bytes().splitlines()
+    marked.paths.errors.with_name("out.errors.jsonl.new").write_text("torn")
+    marked.remove_marks()
+    assert marked.paths.errors.read_bytes().splitlines() == before[::2]
+    assert [path.name for path in marked.paths.errors.parent.iterdir()] == ["out.errors.jsonl"]
+
+
+def test_file_of_marks_goes_with_them(marked: OutputFiles) -> None:
+    marked.remove_failures()
+    marked.append([], [bad_line_record(RUN, BadLine(1, "a", BUDGET_REACHED, ""))])
+    marked.close()
+    marked.remove_marks()
+    assert not marked.paths.errors.exists()
+
+
+def test_reader_without_the_lock_mends_nothing(marked: OutputFiles) -> None:
+    """Somebody else may be writing just now."""
+    torn = marked.paths.errors.read_bytes()[:-20]
+    marked.paths.errors.write_bytes(torn)
+    looking = OutputFiles(marked.paths, is_mending=False)
+    assert [head.number for head in looking.failed()] == [1, 2, 3]
+    assert marked.paths.errors.read_bytes() == torn

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producer.batch.line_cost import NOTHING
 from producer.batch.reader import BadLine
 from producer.batch.record import (
     Head,
@@ -35,10 +36,10 @@ json_values = st.recursive(
 
 
 def record(state: JobState, **fields: Any) -> dict[str, Any]:
-    line = job_record(RUN, 7, "a", job("job-1", state, **fields))
+    line = job_record(RUN, 7, "a", job("job-1", state, **fields), NOTHING)
     assert line.endswith(b"}\n")
     value: dict[str, Any] = json.loads(line)
-    assert list(value) == ["id", "custom_id", "response", "error"]
+    assert list(value) == ["id", "custom_id", "response", "error", "chatq"]
     assert (value["id"], value["custom_id"]) == (f"batch_req_{RUN}_7", "a")
     return value
 
@@ -116,7 +117,7 @@ def test_bad_line_tells_its_number() -> None:
 @given(st.text(min_size=1), st.integers(1, 10**12))
 def test_head_is_read_back(custom_id: str, number: int) -> None:
     """Whatever the custom id holds."""
-    line = job_record(RUN, number, custom_id, job("j", JobState.CANCELLED))
+    line = job_record(RUN, number, custom_id, job("j", JobState.CANCELLED), NOTHING)
     assert read_head(line) == Head(RUN, number, custom_id)
 
 
@@ -125,7 +126,7 @@ def test_answer_may_be_as_deep_as_json_goes() -> None:
     deep: dict[str, Any] = {}
     for _ in range(252):
         deep = {"a": deep}
-    line = job_record(RUN, 1, "a", job("j", JobState.COMPLETED, response=deep))
+    line = job_record(RUN, 1, "a", job("j", JobState.COMPLETED, response=deep), NOTHING)
     assert json.loads(line)["response"]["body"] == deep
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from producer.batch.line_cost import LineCost
 from producer.batch.run_file import RunFile
 from shared.errors import BatchRefused
 
@@ -17,7 +19,7 @@ def path(tmp_path: Path) -> Path:
 
 def begun(path: Path, name: str = "in.jsonl") -> RunFile:
     run_file = RunFile(path)
-    run_file.begin(name)
+    run_file.begin(name, "default")
     return run_file
 
 
@@ -62,7 +64,7 @@ def test_unfinished_run_wants_its_input(path: Path) -> None:
     begun(path).close(is_kept=True)
     other = RunFile(path)
     with pytest.raises(BatchRefused, match=r"unfinished run of in\.jsonl"):
-        other.begin("other.jsonl")
+        other.begin("other.jsonl", "default")
     other.close(is_kept=True)
 
 
@@ -84,7 +86,44 @@ def test_forgotten_identity_is_replaced(path: Path) -> None:
     first.close(is_kept=True)
     second = RunFile(path)
     second.forget()
-    second.begin("other.jsonl")
+    second.begin("other.jsonl", "default")
     second.close(is_kept=True)
     assert second.run != first.run
     assert second.input == "other.jsonl"
+
+
+def test_unfinished_run_wants_its_client(path: Path) -> None:
+    """Its jobs carry that client's keys: another's would be asked, and paid, again."""
+    begun(path).close(is_kept=True)
+    other = RunFile(path)
+    with pytest.raises(BatchRefused, match="unfinished run for client default"):
+        other.begin("in.jsonl", "nightly")
+    other.close(is_kept=True)
+
+
+def test_what_was_noted_is_there_after_a_crash(path: Path) -> None:
+    """A note that was cut short is none, and does not hurt the next one."""
+    first = begun(path)
+    first.note_cancelling()
+    first.note_cancelling()
+    first.note_dropped(LineCost(Decimal("0.1"), 1, Decimal("0.05")))
+    first.close(is_kept=True)
+    path.write_bytes(path.read_bytes() + b'\n{"dropped":{"us')
+    second = begun(path)
+    second.note_dropped(LineCost(Decimal("0.2"), 2))
+    second.note_dropped(LineCost())
+    second.close(is_kept=True)
+    third = begun(path)
+    third.close(is_kept=False)
+    assert third.run == first.run
+    assert third.has_cancelled
+    assert third.dropped_cost == LineCost(Decimal("0.3"), 3, Decimal("0.05"))
+    assert path.exists() is False
+
+
+def test_forgotten_run_has_no_notes(path: Path) -> None:
+    run_file = begun(path)
+    run_file.note_cancelling()
+    run_file.forget()
+    assert (run_file.has_cancelled, run_file.run) == (False, "")
+    run_file.close(is_kept=False)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 
 import pytest
 
 from producer.batch import Tally
 from producer.batch.tally import Row, RowKey
-from producer.cli.progress import Display, clock, cost, describe
+from producer.cli.progress import Display, clock, describe
 
 
 def test_line_has_counts_tokens_and_cost() -> None:
     """Earlier runs count as done; cost only as far as it is known."""
     tally = Tally(total=2000, recorded_before=10, failed_before=1, in_flight=500)
-    tally.rows[RowKey("m", "p", "m")] = Row(990, 2, 12_000, 34_000, 0.5, 90)
+    tally.rows[RowKey("m", "p", "m")] = Row(990, 2, 12_000, 34_000, Decimal("0.5"), 90)
     assert describe(tally) == (
         "1,002/2,000 done · 3 failed · 500 in flight · 0.0 jobs/s · 12,000 + 34,000 tokens "
-        "· $0.5000 (unknown for 90)"
+        "· cost $0.5000 (unknown for 90)"
     )
 
 
@@ -39,11 +40,6 @@ def test_notice_is_shown_at_the_end() -> None:
 def test_clock_is_short(seconds: float, text: str) -> None:
     """Hours only when there are some."""
     assert clock(seconds) == text
-
-
-def test_unknown_cost_is_a_dash() -> None:
-    """Never 0."""
-    assert cost(None, 3) == "-"
 
 
 async def test_pipe_gets_plain_lines(
