@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import edges, fairness, limits, throughput
+from benchmarks import edges, fairness, limits, routing, throughput
 from benchmarks.lab import CORES, Lab
 
 Row = tuple[str, str, str]
@@ -107,6 +107,15 @@ def measure_h(quick: bool) -> list[Row]:
     ]
 
 
+def measure_i(quick: bool) -> list[Row]:
+    """Routing."""
+    r = routing.routing_cost(jobs=10_000 if quick else 50_000)
+    return [
+        ("(i) a request of 1 kB through a group of three rules", f"{r.group_us:.1f} µs", "≤ 50 µs"),
+        ("(i) a plain model name, part of submit_many", f"{r.name_us:.2f} µs, {r.share:.1%}", "≤ 5 %"),
+    ]
+
+
 MEASUREMENTS = {
     "a": measure_a,
     "b": measure_b,
@@ -116,11 +125,12 @@ MEASUREMENTS = {
     "f": measure_f,
     "g": measure_g,
     "h": measure_h,
+    "i": measure_i,
 }
 
 
 @click.command()
-@click.option("--only", default="abcdefgh", help="Letters of the measurements to run.")
+@click.option("--only", default="abcdefghi", help="Letters of the measurements to run.")
 @click.option("--quick", is_flag=True, help="Small numbers, to see that it works; nothing is stored.")
 def main(only: str, quick: bool) -> None:
     """Run the measurements (about eleven minutes) and print a table."""

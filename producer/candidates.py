@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shared.job import Candidate
-from shared.routing import Router
+from shared.routing import MAX_CANDIDATES, Router
 
 
 def find_candidates(model: str, fallbacks: Sequence[str], router: Router) -> tuple[Candidate, ...]:
     """What a model's name and those of its fallbacks lead to, in order of preference, each once.
+
+    Groups are resolved as for an empty prompt.
 
     Raises:
         ProviderNotFound, InvalidRequest: One of the names leads nowhere; a fallback that is off is no fallback.
@@ -17,5 +19,5 @@ def find_candidates(model: str, fallbacks: Sequence[str], router: Router) -> tup
     first = router.resolve(model).candidates
     if not fallbacks:
         return first
-    others = (candidate for name in fallbacks for candidate in router.resolve(name).candidates)
-    return tuple(dict.fromkeys((*first, *others)))
+    others = (one for name in fallbacks for one in router.resolve(name).candidates)
+    return tuple(dict.fromkeys((*first, *others)))[:MAX_CANDIDATES]

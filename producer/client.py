@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from itertools import islice
 from typing import Any
 
 from producer.dead import Dead
+from producer.groups import Groups
 from producer.limits import Limits
-from producer.submission import Submission, prepare
+from producer.submission import Submission, asked_models, prepare
 from producer.waiter import Waiter
 from producer.watch import Expect, Watch
-from shared.chat import ChatRequest
+from shared.background import end_tasks
+from shared.catalogue import Catalogue
+from shared.chat import ChatRequest, encode_request, parse_request
 from shared.errors import (
     IdempotencyConflict,
     JobNotFound,
@@ -22,18 +26,22 @@ from shared.errors import (
     StoreUnavailable,
     WaitTimeout,
 )
+from shared.group_follower import GroupFollower
 from shared.job import Job, JobState, Lane
+from shared.live_facts import LiveFacts
 from shared.providers import ProviderRegistry
-from shared.routing import Router
+from shared.routing import Router, features_of
 from shared.settings import Settings
 from shared.store import rq_layout
 from shared.store.connect import Store
 from shared.store.dead import DeadLetters
 from shared.store.embedded import EmbeddedServer
+from shared.store.groups import GroupStore
 from shared.store.jobs import BATCH, Accepted, Enqueued, JobStore, NewJob, Refusal
 from shared.store.limits import LimitStore
 from shared.store.status import QueueStatus, read_status
 from shared.store.waiting import explain_wait
+from shared.way import Way, find_way
 
 AT_ONCE = 10
 """Jobs prepared before the loop has a turn: about 0.1 ms."""
@@ -50,6 +58,7 @@ class Producer:
         is_embedded: Whether that is the private server of this machine.
         warnings: What the operator should know about the store, one line each.
         limits: What may be sent, for operators.
+        groups: Model groups, for operators.
         dead: Jobs that ended without an answer, for operators.
     """
 
@@ -61,6 +70,14 @@ class Producer:
         self.warnings = store.server.warnings
         self._store = store
         self._router = Router.from_settings(settings, registry)
+        group_store = GroupStore(store)
+        self._follower = GroupFollower(group_store, self._router)
+        self._facts = LiveFacts(
+            store,
+            Catalogue.from_settings(settings),
+            lane=Lane.DEFAULT,
+            closed_s=settings.routing.failover_after_s,
+        )
         self._settings = settings
         self._jobs = JobStore(
             store,
@@ -71,6 +88,7 @@ class Producer:
         )
         self._waiter = Waiter(store, self._jobs)
         self.limits = Limits(LimitStore(store), registry)
+        self.groups = Groups(group_store, self._follower, self._router)
         self.dead = Dead(DeadLetters(store), self._jobs, self._router)
 
     @classmethod
@@ -93,6 +111,9 @@ class Producer:
             store = await Store.open(url, settings.redis)
             stack.push_async_callback(store.close)
             producer = cls(store, registry, settings, is_embedded=is_embedded)
+            await producer._follower.catch_up()
+            following = asyncio.create_task(producer._follower.run(), name="group-follower")
+            stack.push_async_callback(end_tasks, following)
             producer.warnings = notes + producer.warnings
             stack.push_async_callback(producer._waiter.stop)
             yield producer
@@ -147,7 +168,7 @@ class Producer:
         sent: list[NewJob | JobRejected] = []
         answer: asyncio.Task[Enqueued] | None = None
         rest = iter(submissions)
-        while prepared := await self._prepare(islice(rest, BATCH)):
+        while prepared := await self._prepare(list(islice(rest, BATCH))):
             if answer is not None:
                 results += _results(sent, await asyncio.shield(answer))
             jobs = [p for p in prepared if isinstance(p, NewJob)]
@@ -158,14 +179,51 @@ class Producer:
             results += _results(sent, await asyncio.shield(answer))
         return results
 
-    async def _prepare(self, submissions: Iterable[Submission]) -> list[NewJob | JobRejected]:
-        """Prepare a batch; now and then the loop has a turn, to send the batch before and to serve others."""
+    async def _prepare(self, submissions: Sequence[Submission]) -> list[NewJob | JobRejected]:
+        """Prepare a batch; one that asks groups with what is known of their candidates now."""
+        if not any(map(self._router.group_of, asked_models(submissions))):
+            return await self._prepare_all(submissions)
+        await self._facts.refresh()
+        prepared = await self._prepare_all(submissions)
+        if self._facts.is_lacking:  # it was decided in the dark: some were asked for the first time
+            await self._facts.refresh()
+            prepared = await self._prepare_all(submissions)
+        return prepared
+
+    async def _prepare_all(self, submissions: Sequence[Submission]) -> list[NewJob | JobRejected]:
+        """Prepare them; now and then the loop has a turn, to send the batch before and to serve others."""
         prepared: list[NewJob | JobRejected] = []
         for submission in submissions:
-            prepared.append(prepare(submission, self._router, self._settings.jobs))
+            prepared.append(prepare(submission, self._router, self._settings.jobs, self._facts))
             if len(prepared) % AT_ONCE == 0:
                 await asyncio.sleep(0)
         return prepared
+
+    @property
+    def router(self) -> Router:
+        """What names lead to; its groups are those that were followed last."""
+        return self._router
+
+    async def route(self, request: ChatRequest | Mapping[str, Any], *, tags: Sequence[str] = ()) -> Way:
+        """Where a submit of this request would send it now; nothing is enqueued.
+
+        Raises:
+            InvalidRequest, ProviderNotFound: As `submit`.
+            StoreUnavailable: No answer from Redis.
+        """
+        checked = request if isinstance(request, ChatRequest) else parse_request(dict(request))
+        await self._follower.catch_up()
+        await self._facts.refresh()
+        way = self._way(checked, tags)
+        if self._facts.is_lacking:
+            await self._facts.refresh()
+            way = self._way(checked, tags)
+        return way
+
+    def _way(self, request: ChatRequest, tags: Sequence[str]) -> Way:
+        request_json = encode_request(request, max_bytes=self._settings.jobs.max_body_bytes)
+        features = cache(lambda: features_of(request, request_json, tags))
+        return find_way(request, features, self._router, self._facts)
 
     async def get(self, job_id: str) -> Job:
         """The job as it is now; of a queued one also what holds it back, its place and an ETA.
@@ -233,9 +291,15 @@ class Producer:
         # A word that is nobody's was written by a stranger; reading makes the best of it.
         return rq_layout.state_named(after) or (await self.get(job_id)).state
 
-    async def cancel_many(self, job_ids: Sequence[str]) -> int:
-        """End many jobs; returns how many the store knows, ended ones included."""
-        return sum(bool(after) for _, after in await self._jobs.cancel(job_ids))
+    async def cancel_many(self, job_ids: Sequence[str], *, spares_running: bool = False) -> int:
+        """End many jobs; returns how many the store knows, ended ones included.
+
+        Args:
+            spares_running: Let calls that are being made end by themselves.
+        """
+        return sum(
+            bool(after) for _, after in await self._jobs.cancel(job_ids, spares_running=spares_running)
+        )
 
     async def forget(self, job_ids: Sequence[str]) -> int:
         """Delete ended jobs whose outcome is safe elsewhere; returns how many. Unfinished ones stay."""

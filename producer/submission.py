@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import orjson
@@ -13,14 +13,19 @@ from producer.candidates import find_candidates
 from shared.chat import ChatRequest, encode_request, parse_request
 from shared.errors import InvalidRequest, JobRejected, RequestTooLarge
 from shared.job import Lane
+from shared.job_record import job_record
 from shared.labels import check_label
-from shared.routing import Router
+from shared.routing import NO_FACTS, Facts, Router, features_of
 from shared.settings import JobSettings
 from shared.store.jobs import Cost, NewJob, id_from_key, new_id
 from shared.tokens import estimate_prompt_tokens
+from shared.way import Entry, find_way, way_entries, way_fields
 
 MAX_METADATA_BYTES = 16 * 1024
 """Metadata is for labels; what is larger belongs elsewhere."""
+
+MAX_TAGS = 20
+"""Tags of a submission; rules name a few dozen in all."""
 
 MAX_EXPIRES_IN_S = 366 * 86_400
 """As in the settings: what is to run later than that is not a job."""
@@ -39,6 +44,8 @@ class Submission:
         source: Label sent to the upstream as `X-Source` and into telemetry.
         expires_in_s: No call starts later than this after the submit, 366 days at most; None = the setting.
         max_attempts: Upstream calls at most, 1 to 20; None = the setting.
+        batch: Name of the run it belongs to, for telemetry and costs.
+        tags: What the rules of groups may ask for, beside what they find in the request; 20 at most.
     """
 
     request: ChatRequest | Mapping[str, Any]
@@ -49,58 +56,96 @@ class Submission:
     source: str | None = None
     expires_in_s: float | None = None
     max_attempts: int | None = None
+    tags: Sequence[str] = ()
+    batch: str | None = None
 
 
-def prepare(submission: Submission, router: Router, settings: JobSettings) -> NewJob | JobRejected:
-    """Validate, route and encode; a rejection is returned, so that good neighbours go on."""
+def prepare(
+    submission: Submission, router: Router, settings: JobSettings, facts: Facts = NO_FACTS
+) -> NewJob | JobRejected:
+    """Validate, route and encode; a rejection is returned, so that good neighbours go on.
+
+    Args:
+        facts: What groups go by.
+    """
     try:
-        return _prepare(submission, router, settings)
+        return _prepare(submission, router, settings, facts)
     except JobRejected as exc:
         return exc
 
 
-def _prepare(submission: Submission, router: Router, settings: JobSettings) -> NewJob:
+def asked_models(submissions: Iterable[Submission]) -> set[str]:
+    """The models that submissions ask for; whatever else stands in their place is left out."""
+    names: set[Any] = set()
+    for submission in submissions:
+        request = submission.request
+        if isinstance(request, ChatRequest):
+            names.add(request.model)
+            names.update(request.fallbacks or ())
+        elif isinstance(request, Mapping):
+            fallbacks = request.get("fallbacks")
+            asked = (request.get("model"), *(fallbacks if isinstance(fallbacks, list) else ()))
+            names.update(name for name in asked if isinstance(name, str))
+    return names
+
+
+def _prepare(submission: Submission, router: Router, settings: JobSettings, facts: Facts) -> NewJob:
     request = submission.request
     if not isinstance(request, ChatRequest):
         request = parse_request(dict(request) if isinstance(request, Mapping) else request)
-    found = find_candidates(request.model, request.fallbacks or (), router)
-    candidates = tuple([(candidate.provider, candidate.model) for candidate in found])
     client = check_label(submission.client, field="client")
-    source = None if submission.source is None else check_label(submission.source, field="source")
-    info_json = _record(request.model, candidates, client, source)
+    source, batch = _label(submission.source, "source"), _label(submission.batch, "batch")
+    request_json = encode_request(request, max_bytes=settings.max_body_bytes)
+    tokens = estimate_prompt_tokens(request, request_json), request.output_limit_tokens or 0
+    entries: Sequence[Entry]
+    if _asks_groups(request, router):
+        tags = _tags(submission.tags)
+        features = cache(lambda: features_of(request, request_json, tags))
+        way = find_way(request, features, router, facts)
+        record = job_record(request.model, (), client=client, source=source, batch=batch) | way_fields(
+            way, tags=tags
+        )
+        info_json = orjson.dumps(record)
+        entries, tokens = way_entries(way, features, *tokens)
+    else:
+        found = find_candidates(request.model, request.fallbacks or (), router)
+        entries = candidates = tuple([(candidate.provider, candidate.model) for candidate in found])
+        info_json = _record(request.model, candidates, client, source, batch)
     if submission.metadata is not None:
         info_json = orjson.dumps({**orjson.loads(info_json), "metadata": _metadata(submission.metadata)})
     key = submission.idempotency_key
-    request_json = encode_request(request, max_bytes=settings.max_body_bytes)
     return NewJob(  # both by place: with names they take twice as long
         new_id() if key is None else id_from_key(submission.client, _key(key)),
-        f"{candidates[0][0]}.{_lane(submission.lane)}",
+        f"{entries[0][0]}.{_lane(submission.lane)}",
         request_json,
         info_json,
-        Cost(
-            estimate_prompt_tokens(request, request_json),
-            request.output_limit_tokens or 0,
-            len(request_json),
-            client,
-            candidates[0][1],
-        ),
-        candidates,
+        Cost(*tokens, len(request_json), client, entries[0][1]),
+        entries,
         _max_attempts(submission.max_attempts, settings),
         _expires_in_ms(submission.expires_in_s, settings),
         key is not None,
     )
 
 
+def _asks_groups(request: ChatRequest, router: Router) -> bool:
+    if router.group_of(request.model) is not None:
+        return True
+    return any(router.group_of(name) is not None for name in request.fallbacks or ())
+
+
 @lru_cache(maxsize=1024)
-def _record(model: str, candidates: tuple[tuple[str, str], ...], client: str, source: str | None) -> bytes:
+def _record(
+    model: str, candidates: tuple[tuple[str, str], ...], client: str, source: str | None, batch: str | None
+) -> bytes:
     """What goes beside the request (`NewJob.info_json`), from memory for jobs of a kind."""
-    info: dict[str, Any] = {"model": model, "candidates": candidates, "client": client}
-    if source is not None:
-        info["source"] = source
-    return orjson.dumps(info)
+    return orjson.dumps(job_record(model, candidates, client=client, source=source, batch=batch))
 
 
 # Callers are other people's programs, and not all of them are typed: each check takes any value.
+
+
+def _label(value: Any, field: str) -> str | None:
+    return None if value is None else check_label(value, field=field)
 
 
 def _lane(value: Any) -> Lane:
@@ -109,6 +154,13 @@ def _lane(value: Any) -> Lane:
     except ValueError:
         allowed = ", ".join(Lane)
         raise InvalidRequest(f"lane: must be one of {allowed}", field="lane") from None
+
+
+def _tags(value: Any) -> Sequence[str]:
+    is_list = isinstance(value, Sequence) and not isinstance(value, str) and len(value) <= MAX_TAGS
+    if is_list and all(isinstance(tag, str) and 0 < len(tag) <= 64 for tag in value):
+        return tuple(value)
+    raise InvalidRequest(f"tags: must be up to {MAX_TAGS} texts of 1 to 64 characters", field="tags")
 
 
 def _key(value: Any) -> str:

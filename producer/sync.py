@@ -79,9 +79,9 @@ class SyncProducer:
         """See `Producer.cancel`."""
         return self._call(lambda p: p.cancel(job_id))
 
-    def cancel_many(self, job_ids: Sequence[str]) -> int:
+    def cancel_many(self, job_ids: Sequence[str], *, spares_running: bool = False) -> int:
         """See `Producer.cancel_many`."""
-        return self._call(lambda p: p.cancel_many(job_ids))
+        return self._call(lambda p: p.cancel_many(job_ids, spares_running=spares_running))
 
     def forget(self, job_ids: Sequence[str]) -> int:
         """See `Producer.forget`."""

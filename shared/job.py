@@ -88,6 +88,8 @@ class Attempt:
     cost_usd: float | None = None
     maybe_billed: bool = False
     """The request was sent, so the provider may charge for it."""
+    rates_for: str | None = None
+    """The group that had the job rated by this call; None = it was the job's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,8 @@ class Job:
     worker: str | None = None
     candidates: list[Candidate] = field(default_factory=list)
     """All it may be sent to, in order of preference."""
+    chain: list[str] = field(default_factory=list)
+    """What groups decided, outermost first, down to the model they chose; empty when none was asked."""
     attempts_log: list[Attempt] = field(default_factory=list)
     """Its calls that ended, oldest first; of very many the latest ones."""
     held_by: str | None = None

@@ -83,7 +83,7 @@ class RedisServer:
 
 PERMANENT = re.compile(
     r"rq:(queues|workers)$|rq:workers:|rq:(queue|wip|finished|failed|scheduled|canceled):"
-    r"|chatq:(totals|events|leases|deadlines|payload|unfinished|limits|accounts|slotted|closed)$"
+    r"|chatq:(totals|events|leases|deadlines|payload|unfinished|limits|accounts|groups|groups:version|slotted|closed)$"
     r"|chatq:(lanes|fair|ready|later|aside|tenants|movable|lot|quarantine):"
 )
 """The keys that may live for ever (shared/store/keys.py); queues and registries hold live entries only."""

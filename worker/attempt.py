@@ -8,26 +8,26 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import orjson
 
-from shared.chat import NO_USAGE
+from shared.catalogue import Catalogue
 from shared.errors import ChatqError, OutOfSockets, QuotaExhausted, RateLimited, UpstreamError
 from shared.job import EXPIRED
-from shared.routing import Router
+from shared.routing import Router, Selection
 from shared.store.call_result import CallResult, Verdict
-from shared.store.grants import Grant, Outcome, OutcomeKind, Release
+from shared.store.grants import Grant, Outcome, OutcomeKind, Release, Routed, Settlement
+from worker.costing import NOTHING_TO_PAY, Cost, Costing, record
 from worker.events import attempt_event, error_class, outcome_beside_attempt, outcome_event
 from worker.metrics import WorkerMetrics
+from worker.output_limit import limited
+from worker.rating import Rater
 from worker.upstream import Answer, Upstream
 from worker.verdict import End, GiveBack, History, RetryPolicy, blame, judge
 from worker.work import Work, open_work
 
 log = logging.getLogger(__name__)
-
-Settlement = Outcome | Release
-"""What an attempt leaves to be settled."""
 
 Stop = Literal["revoked", "stopped", "drained"]
 """Why a running call is dropped: ended by others; RQ's stop-job; given back at shutdown."""
@@ -73,11 +73,20 @@ class Slot:
         return deadline_at - self.grant.claimed_at - (time.monotonic() - self.claimed_mono)
 
 
+class Call(NamedTuple):
+    """What is measured of a call, however it ended."""
+
+    duration_s: float
+    cost: Cost
+
+
 class AttemptRunner:
     """Makes attempts.
 
     Args:
         upstreams: By provider name.
+        catalogue: What calls cost, and how long answers can be.
+        rater: Knows where jobs go that want a rating.
         max_bytes: Largest payload accepted from Redis.
         metrics: Told of each call, if anybody wants to know.
     """
@@ -88,12 +97,17 @@ class AttemptRunner:
         upstreams: Mapping[str, Upstream],
         policy: RetryPolicy,
         *,
+        catalogue: Catalogue,
+        rater: Rater,
         max_bytes: int,
         metrics: WorkerMetrics | None = None,
     ) -> None:
         self._router = router
         self._upstreams = upstreams
         self._policy = policy
+        self._catalogue = catalogue
+        self._costing = Costing(catalogue)
+        self._rater = rater
         self._max_bytes = max_bytes
         self._metrics = metrics
         self._rng = random.Random()
@@ -116,48 +130,79 @@ class AttemptRunner:
         started = time.monotonic()
         try:
             if slot.stop:
-                return _dropped(slot, None, 0.0)
+                return _dropped(slot, None, Call(0.0, NOTHING_TO_PAY))
             if (remaining_s := slot.remaining_s()) is not None and remaining_s <= 0:
                 error = Expired(EXPIRED.message)
                 return _end(grant, None, "expired", error, shown=_not_called(grant))
             work = open_work(grant, self._router, max_bytes=self._max_bytes)
+            if work.selection is not None:
+                return await self._rate(slot, work, work.selection, started)
             answer = await self._call(grant, work, remaining_s)
         except OutOfSockets as exc:
             slot.no_socket = str(exc)
             return self._judged(slot, work, exc, b"", _not_called(grant))
         except ChatqError as exc:
-            return self._failed(slot, work, exc, self._measured(work, started, error=exc))
+            return self._failed(slot, work, exc, self._measured(grant, work, started, error=exc))
         except asyncio.CancelledError:
-            return _dropped(slot, work, self._measured(work, started))
-        return _completed(grant, work, answer, self._measured(work, started, answer=answer))
+            return _dropped(slot, work, self._measured(grant, work, started))
+        return _completed(grant, work, answer, self._measured(grant, work, started, answer=answer))
+
+    async def _rate(self, slot: Slot, work: Work, selection: Selection, started: float) -> Routed:
+        """Have the job rated, unless it is known how, and send it on to its target."""
+        grant, event, shown = slot.grant, b"", _not_called(slot.grant)
+        question = self._rater.question(work, selection)
+        rating = await self._rater.known(question)
+        if rating is None:
+            remaining_s = slot.remaining_s()
+            least_s = selection.timeout_s if remaining_s is None else min(selection.timeout_s, remaining_s)
+            answer = await self._call(grant, question.call, least_s)
+            rating = question.read(answer)
+            call = self._measured(grant, question.call, started, answer=answer)
+            event = attempt_event(grant, work, duration_s=call.duration_s, answer=answer, cost=call.cost)
+            shown = _answered(grant, answer, call)
+            await self._rater.keep(question, rating)
+        info, route = await self._rater.send_on(grant, question, rating)
+        return Routed(grant, info, route, event, shown)
 
     def _measured(
         self,
+        grant: Grant,
         work: Work | None,
         started: float,
         *,
         answer: Answer | None = None,
         error: ChatqError | None = None,
-    ) -> float:
-        """How long the call took, in seconds."""
+    ) -> Call:
+        """How long the call took, and what it cost."""
         duration_s = time.monotonic() - started
-        if self._metrics is not None and work is not None:
-            self._metrics.called(work.candidate.provider, duration_s, answer, error)
-        return duration_s
+        if work is None:
+            return Call(duration_s, NOTHING_TO_PAY)
+        if answer is not None:
+            cost = self._costing.answered(work.request, work.candidate, answer, at=grant.claimed_at)
+        else:
+            cost = self._costing.failed(work.candidate, error, at=grant.claimed_at)
+        if self._metrics is not None:
+            self._metrics.called(work.candidate.provider, duration_s, answer, error, cost)
+        return Call(duration_s, cost)
 
     async def _call(self, grant: Grant, work: Work, remaining_s: float | None) -> Answer:
         upstream = self._upstreams[work.candidate.provider]
         timeout_s = upstream.provider.timeout_s
         if remaining_s is not None:
             timeout_s = min(timeout_s, remaining_s)
-        return await upstream.call(
-            work.request, work.candidate.model, headers=work.headers(grant), timeout_s=timeout_s
-        )
+        provider, model = work.candidate.provider, work.candidate.model
+        request, note = limited(work.request, self._catalogue.find(provider, model))
+        answer = await upstream.call(request, model, headers=work.headers(grant), timeout_s=timeout_s)
+        if note is not None:
+            answer.response["chatq"]["notes"] = [note]
+        return answer
 
-    def _failed(self, slot: Slot, work: Work | None, error: ChatqError, duration_s: float) -> Settlement:
+    def _failed(self, slot: Slot, work: Work | None, error: ChatqError, call: Call) -> Settlement:
         grant = slot.grant
-        event = attempt_event(grant, work, duration_s=duration_s, error=error) if work else b""
-        shown = self._shown(grant, error) if work else _not_called(grant)
+        event = b""
+        if work:
+            event = attempt_event(grant, work, duration_s=call.duration_s, error=error, cost=call.cost)
+        shown = self._shown(grant, error, call.cost) if work else _not_called(grant)
         return self._judged(slot, work, error, event, shown)
 
     def _judged(
@@ -169,7 +214,7 @@ class AttemptRunner:
             return _end(grant, work, verdict.kind, error, event, shown)
         return _give_back(grant, work, verdict, error, event, shown)
 
-    def _shown(self, grant: Grant, error: ChatqError) -> bytes:
+    def _shown(self, grant: Grant, error: ChatqError, cost: Cost) -> bytes:
         """What a failed call tells the fleet."""
         found = blame(error, self._rng)
         verdict: Verdict = "refused"
@@ -188,6 +233,7 @@ class AttemptRunner:
             observed=observed,
             blame=found,
             ended=error_class(error),
+            cost_usd=cost.usd,
             is_billed=is_billed,
         ).encode()
 
@@ -208,28 +254,35 @@ def _history(slot: Slot, work: Work | None) -> History:
         others=max(0, others),
         rate_limit_waits=grant.rate_limit_waits,
         remaining_s=slot.remaining_s(),
+        is_rating=work is not None and work.selection is not None,
     )
 
 
-def _completed(grant: Grant, work: Work, answer: Answer, duration_s: float) -> Outcome:
+def _completed(grant: Grant, work: Work, answer: Answer, call: Call) -> Outcome:
+    record(answer.response, call.cost)
     return Outcome(
         grant,
         "completed",
         orjson.dumps(answer.response),
-        attempt_event(grant, work, duration_s=duration_s, answer=answer),
+        attempt_event(grant, work, duration_s=call.duration_s, answer=answer, cost=call.cost),
         outcome_beside_attempt(grant, work, "completed"),
-        CallResult(
-            grant.reserved,
-            grant.claimed_at,
-            "good",
-            prompt_tokens=answer.usage["input_total"],
-            output_tokens=answer.usage["output_total"],
-            observed=answer.observed,
-            ended="ok",
-            cost_usd=answer.usage["cost_usd"],
-            is_billed=True,
-        ).encode(),
+        _answered(grant, answer, call),
     )
+
+
+def _answered(grant: Grant, answer: Answer, call: Call) -> bytes:
+    """What a call that brought an answer tells the fleet."""
+    return CallResult(
+        grant.reserved,
+        grant.claimed_at,
+        "good",
+        prompt_tokens=answer.usage["input_total"],
+        output_tokens=answer.usage["output_total"],
+        observed=answer.observed,
+        ended="ok",
+        cost_usd=call.cost.usd,
+        is_billed=True,
+    ).encode()
 
 
 def _give_back(
@@ -266,20 +319,25 @@ def _end(
     outcome = (
         outcome_beside_attempt(grant, work, state)
         if work and event
-        else outcome_event(grant, work, state, error, NO_USAGE)
+        else outcome_event(grant, work, state, error)
     )
     return Outcome(grant, kind, _error_json(error, work), event, outcome, shown)
 
 
-def _dropped(slot: Slot, work: Work | None, duration_s: float) -> Settlement:
+def _dropped(slot: Slot, work: Work | None, call: Call) -> Settlement:
     """The call was cancelled by us; what was sent may be billed and stays on the books."""
     grant, stop = slot.grant, slot.stop
     error = UpstreamError(f"the call was dropped: {stop}", code=stop, maybe_billed=True)
-    event = attempt_event(grant, work, duration_s=duration_s, error=error) if work else b""
-    shown = _not_called(grant)
+    event, shown = b"", _not_called(grant)
     if work is not None:
+        event = attempt_event(grant, work, duration_s=call.duration_s, error=error, cost=call.cost)
         shown = CallResult(
-            grant.reserved, grant.claimed_at, "dropped", ended="dropped", is_billed=True
+            grant.reserved,
+            grant.claimed_at,
+            "dropped",
+            ended="dropped",
+            cost_usd=call.cost.usd,
+            is_billed=True,
         ).encode()
     if stop == "drained":
         return Release(grant, "drain", 0, True, b"", event, shown)

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import orjson
 
-from shared.chat import NO_USAGE, Usage
+from shared.chat import NO_USAGE
 from shared.errors import (
     CandidateUnfit,
     ChatqError,
@@ -24,6 +24,7 @@ from shared.errors import (
     UpstreamUnavailable,
 )
 from shared.store.grants import Grant
+from worker.costing import NOTHING_TO_PAY, Cost
 from worker.upstream import Answer
 from worker.work import Work
 
@@ -52,14 +53,15 @@ def attempt_event(
     duration_s: float,
     answer: Answer | None = None,
     error: ChatqError | None = None,
+    cost: Cost = NOTHING_TO_PAY,
 ) -> bytes:
     """What one call did: where it went, how long it took, what it cost, why it failed.
 
     `candidate` is the place of the model used in the job's order of preference, from 0; `queue_wait_s` is the time
-    from when the job was last ready until it was claimed.
+    from when the job was last ready until it was claimed. A rating has the group it is for as `rates_for`.
     """
     upstream = error if isinstance(error, UpstreamError) else None
-    usage = answer.usage if answer else NO_USAGE
+    usage = answer.usage if answer else (upstream.usage if upstream else None) or NO_USAGE
     measured = orjson.dumps(
         {
             "type": "attempt",
@@ -76,19 +78,35 @@ def attempt_event(
             "status": upstream.status if upstream else None if error else 200,
             "maybe_billed": upstream.maybe_billed if upstream else error is None,
             **usage,
-            "cost_source": _cost_source(usage),
+            "cost_usd": cost.usd,
+            "cost_source": cost.basis,
         }
     )
     candidate = work.candidate
+    rates_for = work.selection.group_id if work.selection else None
     whose = _whose(
-        grant.queue, work.client, work.source, work.requested_model, candidate.provider, candidate.model
+        grant.queue,
+        work.client,
+        work.source,
+        work.requested_model,
+        candidate.provider,
+        candidate.model,
+        work.batch,
+        rates_for,
     )
     return b"%b,%b}" % (measured[:-1], whose)
 
 
 @lru_cache(maxsize=1024)
 def _whose(
-    queue: str, client: str | None, source: str | None, requested_model: str, provider: str, model: str
+    queue: str,
+    client: str | None,
+    source: str | None,
+    requested_model: str,
+    provider: str,
+    model: str,
+    batch: str | None,
+    rates_for: str | None,
 ) -> bytes:
     """What is the same in the attempts of jobs of a kind: JSON fields without the braces around them."""
     fields = {
@@ -100,13 +118,15 @@ def _whose(
         "provider": provider,
         "model": model,
     }
+    fields |= {k: v for k, v in (("batch", batch), ("rates_for", rates_for)) if v is not None}
     return orjson.dumps(fields)[1:-1]
 
 
-def outcome_event(
-    grant: Grant, work: Work | None, state: str, error: ChatqError | None, usage: Usage
-) -> bytes:
-    """How a job ended. `tried` are the candidates it has been to; the queue wait is that of the last claim."""
+def outcome_event(grant: Grant, work: Work | None, state: str, error: ChatqError | None) -> bytes:
+    """How a job ended that no call brought there, so that there are no tokens and no cost.
+
+    `tried` are the candidates it has been to; the queue wait is that of the last claim.
+    """
     candidate = work.candidate if work else None
     return orjson.dumps(
         {
@@ -125,8 +145,8 @@ def outcome_event(
             "error_class": error_class(error) if error else None,
             "attempts": grant.attempts,
             "queue_wait_s": _queue_wait_s(grant),
-            **usage,
-            "cost_source": _cost_source(usage),
+            **NO_USAGE,
+            "cost_source": None,
         }
     )
 
@@ -151,11 +171,6 @@ def _rounded(seconds: float) -> float:
 
 def _queue_wait_s(grant: Grant) -> float | None:
     return _rounded(grant.claimed_at - grant.enqueued_at) if grant.enqueued_at else None
-
-
-def _cost_source(usage: Usage) -> str | None:
-    """Who says what it cost: nobody but the provider does yet."""
-    return None if usage["cost_usd"] is None else "provider"
 
 
 def _tried(grant: Grant, work: Work) -> list[str]:

@@ -66,9 +66,11 @@ def _calls(metrics: WorkerMetrics) -> Iterator[Metric]:
         "Tokens of answers, where the provider states them.",
         labels=["provider", "direction"],
     )
-    cost = CounterMetricFamily("chatq_cost_usd", "Cost, where the provider states it.", labels=["provider"])
+    cost = CounterMetricFamily("chatq_cost_usd", "Cost, as far as it is known.", labels=["provider"])
     unknown = CounterMetricFamily(
-        "chatq_cost_unknown", "Calls that may be billed and whose cost nobody states.", labels=["provider"]
+        "chatq_cost_unknown",
+        "Calls that may be billed and whose cost nobody knows, by why.",
+        labels=["provider", "reason"],
     )
     for name, calls in metrics.providers.items():
         for outcome, count in calls.outcomes.items():
@@ -77,7 +79,8 @@ def _calls(metrics: WorkerMetrics) -> Iterator[Metric]:
         tokens.add_metric([name, "input"], calls.input_tokens)
         tokens.add_metric([name, "output"], calls.output_tokens)
         cost.add_metric([name], calls.cost_usd)
-        unknown.add_metric([name], calls.cost_unknown)
+        for reason, count in calls.cost_unknown.items():
+            unknown.add_metric([name, reason], count)
     yield from (attempts, limited, tokens, cost, unknown)
 
 

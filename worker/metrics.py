@@ -11,8 +11,9 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
 
-from shared.errors import ChatqError, UpstreamError
+from shared.errors import ChatqError
 from shared.store.grants import Grant
+from worker.costing import Cost
 from worker.events import error_class
 from worker.upstream import Answer
 
@@ -52,9 +53,9 @@ class ProviderMetrics:
         self.input_tokens = 0
         self.output_tokens = 0
         self.cost_usd = 0.0
-        """As far as the provider states it."""
-        self.cost_unknown = 0
-        """Calls that may be billed and whose cost nobody states."""
+        """As far as it is known."""
+        self.cost_unknown: defaultdict[str, int] = defaultdict(int)
+        """Calls that may be billed and whose cost nobody knows, by why (`shared.catalogue.Basis`)."""
 
 
 class WorkerMetrics:
@@ -74,24 +75,21 @@ class WorkerMetrics:
             self.waits[wait_reason(grant)].add(max(0.0, grant.claimed_at - grant.enqueued_at))
 
     def called(
-        self, provider: str, duration_s: float, answer: Answer | None, error: ChatqError | None
+        self, provider: str, duration_s: float, answer: Answer | None, error: ChatqError | None, cost: Cost
     ) -> None:
         """A call ended: with an answer, an error, or neither (we dropped it)."""
         calls = self.providers[provider]
         calls.seconds.add(duration_s)
+        calls.cost_usd += cost.usd or 0.0
+        if cost.usd is None and cost.basis is not None:
+            calls.cost_unknown[cost.basis] += 1
         if answer is None:
             calls.outcomes["dropped" if error is None else error_class(error)] += 1
-            calls.cost_unknown += error is None or (isinstance(error, UpstreamError) and error.maybe_billed)
             return
         calls.outcomes["ok"] += 1
         usage = answer.usage
         calls.input_tokens += usage["input_total"] or 0
         calls.output_tokens += usage["output_total"] or 0
-        cost_usd = usage["cost_usd"]
-        if cost_usd is None:
-            calls.cost_unknown += 1
-        else:
-            calls.cost_usd += cost_usd
 
     def settled(self, lag_s: float) -> None:
         """An attempt was settled so long after it ended."""

@@ -21,20 +21,26 @@ from pathlib import Path
 from typing import Any
 
 from shared.background import end_tasks
+from shared.catalogue import Catalogue
 from shared.errors import StoreUnavailable
+from shared.group_follower import GroupFollower
 from shared.job import EXPIRED, POISON, WORKER_LOST, Lane
+from shared.live_facts import LiveFacts
 from shared.providers import Provider, ProviderRegistry
 from shared.routing import Router
 from shared.settings import Settings
 from shared.store import keys
 from shared.store.connect import Store, sync_client
 from shared.store.grants import GrantStore, QueueKeeper
+from shared.store.groups import GroupStore
 from shared.store.leases import LeaseRenewer
 from shared.store.limits import LimitStore
+from shared.store.ratings import RatingStore
 from shared.store.signals import Signals
 from shared.store.workers import WorkerRecord
 from shared.version import VERSION
 from worker.attempt import AttemptRunner
+from worker.bookkeeper import Bookkeeper
 from worker.capacity import affordable
 from worker.commands import dispatch
 from worker.engine import Engine
@@ -44,6 +50,7 @@ from worker.limit_publisher import LimitPublisher
 from worker.metrics import WorkerMetrics
 from worker.metrics_server import MetricsServer
 from worker.promoter import Promoter
+from worker.rating import Rater
 from worker.rescuer import Rescuer
 from worker.settle import cut
 from worker.spool import Spool, left_behind
@@ -88,6 +95,7 @@ class WorkerProcess:
         self._slots = plan.concurrency
         self._settings = settings
         self._router = Router.from_settings(settings, registry)
+        self._catalogue = Catalogue.from_settings(settings)
         self._queues = [f"{name}.{lane}" for name in plan.providers for lane in Lane]
         self._name = f"chatq-{socket.gethostname().partition('.')[0]}-{os.getpid()}-{secrets.token_hex(3)}"
         self._metrics = WorkerMetrics(plan.providers) if plan.metrics_port else None
@@ -103,6 +111,7 @@ class WorkerProcess:
             StoreUnsuitable: The server would lose jobs.
         """
         self._slots = _slots_with_files(self._plan.concurrency)
+        self._catalogue.preload()
         _calm_collector()
         store = await Store.open(self._plan.redis_url, self._settings.redis)
         for warning in store.server.warnings:
@@ -132,11 +141,13 @@ class WorkerProcess:
         limits = LimitPublisher(LimitStore(store), self._plan.providers, self._settings)
         await limits.publish()
         promoter = Promoter(keeper, poll_s=worker.poll_s)
+        groups = GroupFollower(GroupStore(store), self._router)
+        await groups.catch_up()
         grants = self._grants(store)
         await self._settle_left_behind(grants)
         with ExitStack() as stack:
             spool = self._open_spool(stack)
-            engine = self._engine(grants, upstreams, promoter, spool)
+            engine = self._engine(store, grants, upstreams, promoter, spool)
             self._take_signals(engine)
             heartbeat = stack.enter_context(self._heartbeat(store, engine))
             beating = self._role(engine, "heartbeat", heartbeat.run())
@@ -144,6 +155,7 @@ class WorkerProcess:
             try:
                 await signals.start()
                 self._background.append(self._role(engine, "limit-publisher", limits.run()))
+                self._background.append(self._role(engine, "group-follower", groups.run()))
                 for name, role in self._roles(store, engine, keeper, promoter):
                     self._background.append(self._role(engine, name, role))
                 log.info("%s serves %s, %d slots", self._name, ", ".join(upstreams), self._slots)
@@ -167,6 +179,7 @@ class WorkerProcess:
         yield "promoter", promoter.run()
         yield "rescuer", Rescuer(keeper, grace_s=grace_s).run()
         yield "janitor", Janitor(store, self._queues, failure_ttl_s=settings.jobs.failure_ttl_s).run()
+        yield "bookkeeper", Bookkeeper(store).run()
         if self._metrics is not None:
             yield "loop-watch", self._metrics.watch_loop()
             server = MetricsServer(store, self._metrics, self._plan.providers, port=self._plan.metrics_port)
@@ -206,6 +219,7 @@ class WorkerProcess:
 
     def _engine(
         self,
+        store: Store,
         grants: GrantStore,
         upstreams: Mapping[str, Upstream],
         promoter: Promoter,
@@ -215,15 +229,25 @@ class WorkerProcess:
         policy = RetryPolicy(
             jobs.max_attempts, jobs.backoff_base_s, jobs.backoff_max_s, jobs.max_rate_limit_waits
         )
+        max_bytes = jobs.max_body_bytes + CALL_BYTES
+        facts = LiveFacts(
+            store,
+            self._catalogue,
+            lane=Lane.DEFAULT,
+            closed_s=self._settings.routing.failover_after_s,
+        )
+        attempts = AttemptRunner(
+            self._router,
+            upstreams,
+            policy,
+            catalogue=self._catalogue,
+            rater=Rater(self._router, facts, RatingStore(store), max_bytes=max_bytes),
+            max_bytes=max_bytes,
+            metrics=self._metrics,
+        )
         return Engine(
             grants,
-            AttemptRunner(
-                self._router,
-                upstreams,
-                policy,
-                max_bytes=jobs.max_body_bytes + CALL_BYTES,
-                metrics=self._metrics,
-            ),
+            attempts,
             providers=upstreams,
             concurrency=self._slots,
             claim_batch=worker.claim_batch,

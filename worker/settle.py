@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from shared.errors import StoreFull, StoreUnavailable
-from shared.store.grants import Grant, GrantStore, Outcome, Release
+from shared.store.grants import Grant, GrantStore, Outcome, Release, Routed, Settlement
 from worker.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -65,17 +65,20 @@ class Settler:
         self._spool = spool
         self._outcomes: list[Outcome] = []
         self._releases: list[Release] = []
+        self._routed: list[Routed] = []
         self._has_some = asyncio.Event()
         self._last_group = 0
 
-    def put(self, settlement: Outcome | Release) -> None:
-        """Take an outcome to store, or a grant to give back."""
+    def put(self, settlement: Settlement) -> None:
+        """Take an outcome to store, a grant to give back, or a job to send on."""
         if isinstance(settlement, Outcome):
             if self._spool is not None:
                 self._spool.put(settlement)
             self._outcomes.append(settlement)
-        else:
+        elif isinstance(settlement, Release):
             self._releases.append(settlement)
+        else:
+            self._routed.append(settlement)
         self._has_some.set()
 
     async def run(self) -> None:
@@ -87,13 +90,16 @@ class Settler:
             self._has_some.clear()
             outcomes, self._outcomes = self._outcomes, []
             releases, self._releases = self._releases, []
-            self._last_group = len(outcomes) + len(releases)
+            routed, self._routed = self._routed, []
+            self._last_group = len(outcomes) + len(releases) + len(routed)
             for group in cut(outcomes, most=self._flush_batch):
                 await self._until_done(self._store.finalize, group)
             for start in range(0, len(releases), self._flush_batch):
                 await self._until_done(self._store.release, releases[start : start + self._flush_batch])
+            for start in range(0, len(routed), self._flush_batch):
+                await self._until_done(self._store.route, routed[start : start + self._flush_batch])
 
-    async def _until_done(self, send: Send, group: Sequence[Outcome | Release]) -> None:
+    async def _until_done(self, send: Send, group: Sequence[Settlement]) -> None:
         while True:
             try:
                 codes = await send(group, retry_s=RETRY_S)
@@ -113,7 +119,7 @@ class Settler:
             self._spool.settled(grant)
         self._on_settled(grant, code)
 
-    async def _refused(self, send: Send, group: Sequence[Outcome | Release], exc: Exception) -> None:
+    async def _refused(self, send: Send, group: Sequence[Settlement], exc: Exception) -> None:
         """The group is refused for good: one broken job must not hold up its neighbours."""
         if len(group) > 1:
             for index in range(len(group)):

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
+from functools import partial
 from typing import Any
 
-from shared.chat import parse_request
+from shared.catalogue import Catalogue
+from shared.chat import ChatRequest, encode_request, parse_request
+from shared.job import Candidate
 from shared.providers import ProviderRegistry
-from shared.routing import Router
-from shared.settings import load_settings
+from shared.routing import NO_FACTS, Router, features_of
+from shared.settings import Settings, load_settings
+from shared.way import find_way
+from worker.costing import Costing, record
+from worker.output_limit import limited
 from worker.upstream import open_upstream
 
 
@@ -38,11 +45,22 @@ async def _chat(raw: dict[str, Any]) -> dict[str, Any]:
     settings = load_settings(env=os.environ)
     registry = ProviderRegistry.from_settings(settings, env=os.environ)
     request = parse_request(raw)
-    candidate = Router.from_settings(settings, registry).resolve(request.model).candidates[0]
+    candidate = _candidate(request, Router.from_settings(settings, registry), settings)
+    catalogue = Catalogue.from_settings(settings)
+    sent, _ = limited(request, catalogue.find(candidate.provider, candidate.model))
     provider = registry.get(candidate.provider)
     upstream = open_upstream(provider, max_answer_bytes=settings.jobs.max_answer_bytes)
+    at = time.time()
     try:
-        answer = await upstream.call(request, candidate.model, headers={}, timeout_s=provider.timeout_s)
+        answer = await upstream.call(sent, candidate.model, headers={}, timeout_s=provider.timeout_s)
     finally:
         await upstream.close()
+    record(answer.response, Costing(catalogue).answered(request, candidate, answer, at=at))
     return answer.response
+
+
+def _candidate(request: ChatRequest, router: Router, settings: Settings) -> Candidate:
+    """The first that a job of chatq's would be sent to; nothing is rated here."""
+    request_json = encode_request(request, max_bytes=settings.jobs.max_body_bytes)
+    way = find_way(request, partial(features_of, request, request_json), router, NO_FACTS)
+    return way.candidates[len(way.selection.candidates) if way.selection else 0]

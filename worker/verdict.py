@@ -5,6 +5,7 @@ Rules (provider-wire §17 general rules; reliability §7):
 - no socket for the call is no attempt: the job waits a moment, and another worker may have one;
 - a limit or a used-up quota is a wait, not a failed attempt; it has a cap of its own;
 - what this candidate can never do goes on with the next one, and fails if there is none;
+- a selector that fails is not asked again: its job goes where the heuristic would have sent it;
 - everything else ends the job at once.
 
 Only the store knows which candidates are open and when a limit lets go, so where a job really goes is decided in
@@ -62,6 +63,7 @@ class History:
         others: Candidates it has not been to; 0 when it may not move any more.
         rate_limit_waits: How often it has waited for a limit.
         remaining_s: Seconds to the deadline, or None without one.
+        is_rating: It was a selector's call, which counts as no attempt.
     """
 
     attempts: int
@@ -70,6 +72,7 @@ class History:
     others: int = 0
     rate_limit_waits: int = 0
     remaining_s: float | None = None
+    is_rating: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,8 @@ def _judge(error: ChatqError, policy: RetryPolicy, history: History, rng: random
                 wait_s = error.wait_range_s[0] if wait_s is None else wait_s
                 return GiveBack("rate_limited", wait_s, gives_attempt_back=True)
             return _next(history)
+        case _ if history.is_rating:  # without a rating it goes to what the heuristic chose
+            return GiveBack("next", gives_attempt_back=True)
         case CredentialRejected() | CandidateUnfit():
             return _next(history)
         case UpstreamUnavailable():

@@ -11,8 +11,9 @@ import orjson
 from shared.chat import ChatRequest, parse_request
 from shared.errors import ChatqError
 from shared.job import Candidate
+from shared.job_record import read_candidates, read_selection
 from shared.labels import check_label
-from shared.routing import Router
+from shared.routing import Router, Selection
 from shared.store import rq_layout
 from shared.store.grants import Grant
 
@@ -29,6 +30,12 @@ class Work:
     requested_model: str
     client: str | None
     source: str | None
+    batch: str | None = None
+    """The run it belongs to."""
+    selection: Selection | None = None
+    """The rating that this call is for; None = it is the job's own call."""
+    tags: tuple[str, ...] = ()
+    """The caller's, for groups; of a job that wants a rating."""
 
     def headers(self, grant: Grant) -> dict[str, str]:
         """Labels for the upstream's log: which job, which attempt, on whose behalf."""
@@ -64,12 +71,25 @@ def open_work(grant: Grant, router: Router, *, max_bytes: int) -> Work:
         raise CorruptJob(str(exc)) from None
     record = _known_record(grant.info) if len(grant.info) <= CACHED_BYTES else _read_record(grant.info)
     candidates = record.candidates or router.resolve(request.model).candidates[:1]
+    selection, tags = record.selection or (None, ())
+    if selection is not None and grant.hops.current >= len(selection.candidates):
+        selection = None  # no selector answered: this is where the job goes without a rating
     if grant.hops.current >= len(candidates):
         raise CorruptJob(f"the job is at candidate {grant.hops.current} of {len(candidates)}")
     candidate = candidates[grant.hops.current]
     if candidate.provider != grant.queue.rpartition(".")[0]:
         raise CorruptJob(f"the job routes to {candidate.provider!r} but waited in queue {grant.queue!r}")
-    return Work(request, candidates, candidate, request.model, record.client, record.source)
+    return Work(
+        request,
+        candidates,
+        candidate,
+        request.model,
+        record.client,
+        record.source,
+        record.batch,
+        selection,
+        tags,
+    )
 
 
 class _Record(NamedTuple):
@@ -78,6 +98,8 @@ class _Record(NamedTuple):
     candidates: tuple[Candidate, ...] | None
     client: str | None
     source: str | None
+    batch: str | None
+    selection: tuple[Selection, tuple[str, ...]] | None
 
 
 def _read_record(info: bytes) -> _Record:
@@ -93,7 +115,18 @@ def _read_record(info: bytes) -> _Record:
         raise CorruptJob(str(exc)) from None
     if not isinstance(fields, dict):
         raise CorruptJob("cq_info is not a JSON object")
-    return _Record(_candidates(fields), _label(fields, "client"), _label(fields, "source"))
+    try:
+        candidates = read_candidates(fields["candidates"]) if "candidates" in fields else None
+        selection = read_selection(fields["selection"], candidates or ()) if "selection" in fields else None
+    except ValueError as exc:
+        raise CorruptJob(str(exc)) from None
+    return _Record(
+        candidates or None,
+        _label(fields, "client"),
+        _label(fields, "source"),
+        _label(fields, "batch"),
+        selection,
+    )
 
 
 _known_record = lru_cache(maxsize=1024)(_read_record)
@@ -103,18 +136,3 @@ _known_record = lru_cache(maxsize=1024)(_read_record)
 def _label(info: dict[str, Any], field: str) -> str | None:
     value = info.get(field)
     return None if value is None else check_label(value, field=field)
-
-
-def _candidates(info: dict[str, Any]) -> tuple[Candidate, ...] | None:
-    pairs = info.get("candidates")
-    if pairs is None:
-        return None
-    try:
-        candidates = tuple(Candidate(provider, model) for provider, model in pairs)
-    except (TypeError, ValueError):
-        candidates = ()
-    if not candidates or not all(
-        isinstance(c.provider, str) and isinstance(c.model, str) for c in candidates
-    ):
-        raise CorruptJob("cq_info.candidates is not a list of [provider, model]")
-    return candidates

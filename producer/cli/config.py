@@ -14,7 +14,7 @@ import click
 from producer.cli.context import CliContext
 from producer.cli.output import echo_fields, echo_json, echo_table
 from producer.cli.routing import as_json, describe_providers, describe_tiers, sent_to
-from shared.errors import ConfigError
+from shared.errors import ConfigError, InvalidRequest, ProviderNotFound
 from shared.providers import Provider, ProviderRegistry
 from shared.routing import Router
 from shared.settings import (
@@ -103,6 +103,7 @@ def find_problems(settings: Settings, registry: ProviderRegistry) -> Iterator[Fi
         yield from _look_at(provider)
         yield from _find_odd_limits(provider, settings.providers[provider.name])
     yield from _find_twins(registry)
+    yield from _find_idle_groups(settings, registry)
     if not settings.redis.url:
         text = f"no address: the embedded Redis is used, in {settings.redis.data_dir}, for this machine only"
         yield Finding("info", "redis.url", text)
@@ -124,6 +125,20 @@ def _find_unserved(settings: Settings, registry: ProviderRegistry) -> Iterator[F
             yield Finding(
                 "warning", f"models.{row['tier']}", f"{row['model']!r} cannot be sent: {sent_to(row)}"
             )
+
+
+def _find_idle_groups(settings: Settings, registry: ProviderRegistry) -> Iterator[Finding]:
+    """Yield what has no effect in groups of the file, and those that lead nowhere."""
+    router = Router.from_settings(settings, registry)
+    for group_id in settings.groups:
+        where = shown_key(("groups", group_id))
+        group = router.groups.get(group_id)
+        for warning in group.warnings if group else ():
+            yield Finding("warning", where, warning)
+        try:
+            router.resolve(group_id)
+        except (InvalidRequest, ProviderNotFound) as exc:
+            yield Finding("warning", where, str(exc))
 
 
 def _look_at(provider: Provider) -> Iterator[Finding]:

@@ -67,7 +67,8 @@ def demo(ctx: click.Context, source: Path, output: Path) -> None:
     try:
         with _simulator(folder, ctx.obj.env) as url:
             click.echo(
-                f"{count_lines(source)} prompts for ollama, ollama_cloud and openrouter, all played by a simulator"
+                f"{count_lines(source)} prompts for ollama, ollama_cloud and openrouter, played by a simulator\n"
+                "auto:smart is a group of three models: a selector rates each of its prompts first"
             )
             config = folder / "chatq.toml"
             config.write_text(_settings(url, folder), encoding="utf-8")
@@ -122,7 +123,10 @@ def _simulator(folder: Path, env: Mapping[str, str]) -> Iterator[str]:
 
 
 def _settings(url: str, folder: Path) -> str:
-    """Every provider at the simulator, state in the folder, and leases so short that a killed worker is no wait."""
+    """Every provider at the simulator, state in the folder, and leases so short that a killed worker is no wait.
+
+    One name in the examples is a group: a selector rates its prompts, and they go to three models.
+    """
     return f"""
 [redis]
 data_dir = "{folder}"
@@ -139,6 +143,11 @@ base_url = "{url}/openrouter/v1"
 base_url = ""
 [providers.kimi]
 base_url = ""
+[groups."auto:smart"]
+strategy = "classifier"
+selector = "openrouter/openai/gpt-5.4-nano"
+complexity_threshold = 10
+targets = ["ollama/qwen3.5:latest", "ollama_cloud/deepseek-v3.2", "openrouter/anthropic/claude-sonnet-4.5"]
 """
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import click
 
-from producer.candidates import find_candidates
 from producer.cli.context import CliContext
 from producer.cli.output import echo_fields, echo_json, echo_table
-from shared.errors import InvalidRequest, ProviderNotFound
+from producer.cli.request import requested
+from producer.cli.session import open_producer, run_async, warn
+from shared.chat import ChatRequest, encode_request, parse_request
+from shared.errors import InvalidRequest, ProviderNotFound, StoreUnavailable
 from shared.job import Lane
 from shared.providers import ProviderRegistry
-from shared.routing import Router
+from shared.routing import NO_FACTS, Router, features_of
 from shared.settings import ModelSettings, ProviderSettings, Settings
+from shared.way import Way, find_way
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -26,8 +30,25 @@ fallbacks = click.option(
 )
 
 
+tags = click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="TAG",
+    help="What the rules of groups may ask for, beside what they find in the request; repeatable.",
+)
+
+
 @click.command()
 @click.argument("model")
+@click.option("--prompt", metavar="TEXT", help="A user message, for groups; - is stdin.")
+@click.option(
+    "--request",
+    "request_file",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="A JSON request body; - is stdin.",
+)
 @click.option(
     "--lane",
     type=click.Choice([lane.value for lane in Lane]),
@@ -36,20 +57,83 @@ fallbacks = click.option(
     help="Lane whose queue is shown.",
 )
 @fallbacks
+@tags
 @as_json
 @click.pass_obj
-def route(context: CliContext, model: str, lane: str, fallbacks: tuple[str, ...], as_json: bool) -> None:
-    """Explain where MODEL would be sent. With --fallback, also what the job would go on with."""
-    found = context.router.resolve(model).as_dict(Lane(lane))
-    candidates = find_candidates(model, fallbacks, context.router)
-    found["candidates"] = [{"provider": one.provider, "model": one.model} for one in candidates]
+def route(
+    context: CliContext,
+    /,
+    model: str,
+    lane: str,
+    fallbacks: tuple[str, ...],
+    tags: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Explain where MODEL would be sent. With --fallback, also what the job would go on with.
+
+    Groups go by the request: give --prompt or --request. Where CHATQ_REDIS_URL is set they also go by what the
+    fleet knows just now, and those made at run time are there.
+    """
+    context.router.resolve(model)  # a name that cannot be one is told as such
+    request = parse_request(
+        {**requested(options), "model": model, **({"fallbacks": list(fallbacks)} if fallbacks else {})}
+    )
+    way = _find(context, request, tags)
+    found = describe_way(context.router, model, way, Lane(lane))
     if as_json:
         echo_json(found)
         return
-    fields = [(key, found[key] or "-") for key in found if key != "candidates"]
-    if len(candidates) > 1:
-        fields.append(("candidates", ", then ".join(f"{one.provider}: {one.model}" for one in candidates)))
+    shown = {
+        key: value for key, value in found.items() if key not in ("candidates", "chain", "unrated_chain")
+    }
+    fields = [(key, str(value or "-")) for key, value in shown.items()]
+    if way.selection is not None:
+        fields.append(("unrated", " → ".join(way.unrated_chain)))
+    if len(way.candidates) > 1:
+        fields.append(
+            ("candidates", ", then ".join(f"{one.provider}: {one.model}" for one in way.candidates))
+        )
     echo_fields(fields)
+
+
+def describe_way(router: Router, model: str, way: Way, lane: Lane) -> dict[str, Any]:
+    """Where a request goes, as `chatq route --json` prints it; chains only where groups were asked."""
+    first = way.candidates[0]
+    is_group = router.group_of(model) is not None
+    plain = None if is_group else router.resolve(model)
+    found: dict[str, Any] = {
+        "requested": model,
+        "tier": plain.tier if plain else None,
+        "provider": first.provider,
+        "upstream_model": first.model,
+        "queue": f"{first.provider}.{lane}",
+        "candidates": [{"provider": one.provider, "model": one.model} for one in way.candidates],
+        "reason": plain.reason if plain else " → ".join(way.chain),
+    }
+    if is_group:
+        found["chain"] = list(way.chain)
+    if way.selection is not None:
+        found["unrated_chain"] = list(way.unrated_chain)
+    return found
+
+
+def _find(context: CliContext, request: ChatRequest, tags: tuple[str, ...]) -> Way:
+    if context.settings.redis.url:
+        try:
+            return run_async(_find_live(context, request, tags))
+        except StoreUnavailable as exc:
+            warn(f"{exc}; groups made at run time are left out")
+    request_json = encode_request(request, max_bytes=context.settings.jobs.max_body_bytes)
+    features = cache(lambda: features_of(request, request_json, tags))
+    return find_way(request, features, context.router, NO_FACTS)
+
+
+async def _find_live(context: CliContext, request: ChatRequest, tags: tuple[str, ...]) -> Way:
+    async with open_producer(context, is_warning=False) as producer:
+        way = await producer.route(request, tags=tags)
+        context.router.follow(producer.router.groups)
+        return way
 
 
 @click.command()

@@ -12,10 +12,11 @@ from producer.cli.answer import show
 from producer.cli.context import CliContext
 from producer.cli.duration import Duration
 from producer.cli.output import echo_json
-from producer.cli.routing import as_json, fallbacks
+from producer.cli.request import read_body
+from producer.cli.routing import as_json, fallbacks, tags
 from producer.cli.session import open_producer, run_async, warn_without_worker
 from producer.submission import Submission
-from shared.errors import InvalidRequest, JobRejected
+from shared.errors import JobRejected
 from shared.job import Job, Lane
 
 
@@ -69,6 +70,7 @@ class Pair(click.ParamType[tuple[str, Any]]):
     help="Which of the provider's queues.",
 )
 @fallbacks
+@tags
 @click.option("--idempotency-key", metavar="KEY", help="Same key and same request: the same job.")
 @click.option(
     "--metadata",
@@ -134,6 +136,7 @@ def _submission(options: dict[str, Any]) -> Submission:
         metadata=dict(options["metadata"]) or None,
         source=options["source"],
         expires_in_s=options["expires_in_s"],
+        tags=options["tags"],
     )
 
 
@@ -142,7 +145,7 @@ def _request(options: dict[str, Any]) -> dict[str, Any]:
     if options["request_file"] is not None:
         if options["prompt"] is not None:
             raise click.UsageError("give either PROMPT or --request")
-        body = _read_body(options["request_file"].read())
+        body = read_body(options["request_file"].read())
     elif options["prompt"] is None:
         raise click.UsageError("give MODEL and PROMPT, or --request FILE")
     else:
@@ -155,13 +158,3 @@ def _request(options: dict[str, Any]) -> dict[str, Any]:
     named = {name: options[name] for name in ("model", "max_tokens", "temperature")}
     named["fallbacks"] = list(options["fallbacks"]) or None
     return {**body, **params, **{name: value for name, value in named.items() if value is not None}}
-
-
-def _read_body(raw: bytes) -> dict[str, Any]:
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as exc:
-        raise InvalidRequest(f"--request is not JSON: {exc}") from None
-    if not isinstance(body, dict):
-        raise InvalidRequest("--request must be a JSON object")
-    return body

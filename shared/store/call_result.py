@@ -75,7 +75,7 @@ class CallResult(NamedTuple):
         observed: Limits in the answer's headers.
         blame: What a call that was not answered speaks of.
         ended: `ok` or the class of the error (`worker/events.py`), for the counters; empty = no call was made.
-        cost_usd: As the provider states it, or None.
+        cost_usd: As the provider states it or the catalogue computes it; None: not known, or nothing to pay.
         is_billed: Whether it may be charged for, so that a cost not stated counts as unknown.
     """
 

@@ -215,6 +215,27 @@ class Release(NamedTuple):
     late_error: bytes = b""
 
 
+class Routed(NamedTuple):
+    """A grant whose selector has answered: its job goes on to the target that was chosen.
+
+    Attributes:
+        info: What stands beside the request from now on (`NewJob.info_json`).
+        route: The candidates from now on, the chosen one first (`lua/lib/failover.lua`), as JSON.
+        attempt_event: Telemetry of the rating call as JSON, empty when no call was made.
+        shown: As `Outcome.shown`.
+    """
+
+    grant: Grant
+    info: bytes
+    route: bytes
+    attempt_event: bytes
+    shown: bytes = b""
+
+
+Settlement = Outcome | Release | Routed
+"""What an attempt leaves to be settled."""
+
+
 class GrantStore:
     """The worker's access to jobs. All calls are safe to repeat.
 
@@ -289,6 +310,19 @@ class GrantStore:
                 self._mirrored(o), o.grant.queue, o.shown,
             )  # fmt: skip
         return [code.decode() for code in await self._store.run("finalize_jobs", args, retry_s=retry_s)]
+
+    async def route(self, routed: Sequence[Routed], *, retry_s: float) -> list[str]:
+        """Send jobs on to the targets chosen for them. Returns a code each: moved, stale, revoked, gone, broken.
+
+        Raises:
+            StoreUnavailable: No answer within `retry_s`; send the same again.
+        """
+        args: list[Arg] = [self._max_events]
+        for r in routed:
+            args += (
+                r.grant.job_id, r.grant.token, r.grant.queue, r.attempt_event, r.shown, r.info, r.route,
+            )  # fmt: skip
+        return [code.decode() for code in await self._store.run("route_jobs", args, retry_s=retry_s)]
 
     def _mirrored(self, outcome: Outcome) -> bytes:
         """The value as RQ's result stream holds it; nothing in the light mirror."""

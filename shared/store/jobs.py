@@ -97,8 +97,9 @@ class NewJob(NamedTuple):
     info_json: bytes
     """`{"model": requested, "candidates": [[provider, model], …], "client"?, "source"?, "metadata"?}`"""
     cost: Cost
-    candidates: Sequence[tuple[str, str]]
-    """Provider and model of each, in order of preference."""
+    candidates: Sequence[tuple[str, str] | tuple[str, str, int, int]]
+    """Provider and model of each, in order of preference; with the prompt and output tokens of a call there where
+    they are not those of `cost` (a job that is rated first)."""
     max_attempts: int
     expires_in_ms: int
     """0 = no deadline."""
@@ -225,11 +226,17 @@ class JobStore:
         except RedisError as exc:
             raise translate(exc) from exc
 
-    async def cancel(self, job_ids: Sequence[str]) -> list[tuple[str, str]]:
-        """End jobs as cancelled. Returns (state before, state after) a job; empty strings for unknown ids."""
+    async def cancel(self, job_ids: Sequence[str], *, spares_running: bool = False) -> list[tuple[str, str]]:
+        """End jobs as cancelled. Returns (state before, state after) a job; empty strings for unknown ids.
+
+        Args:
+            spares_running: Leave alone what a worker has.
+        """
         reply: list[str] = []
         for start in range(0, len(job_ids), BATCH):
-            words = await self._store.run("cancel_jobs", [self._max_events, *job_ids[start : start + BATCH]])
+            words = await self._store.run(
+                "cancel_jobs", [self._max_events, int(spares_running), *job_ids[start : start + BATCH]]
+            )
             reply += [word.decode(errors="replace") for word in words]
         return list(zip(reply[::2], reply[1::2], strict=True))
 

@@ -4,9 +4,9 @@ RQ's own keys (prefix `rq:`) keep RQ's layout, so that `rq info`, `Job.fetch` an
 chatq's keys have the prefix `chatq:`. The scripts build the same names; a test compares the two.
 
 Permanent (bounded) keys: `rq:queues`, `rq:workers`, `chatq:totals`, `chatq:lanes:<provider>`, `chatq:limits`,
-`chatq:accounts`, `chatq:events` (capped), and what holds only live entries: `chatq:leases`, `chatq:deadlines`,
-`chatq:payload`, `chatq:unfinished`, queues, lots and registries. All else has a TTL, a job's own keys once it has
-ended.
+`chatq:accounts`, `chatq:groups` and its version, `chatq:events` (capped), and what holds only live entries:
+`chatq:leases`, `chatq:deadlines`, `chatq:payload`, `chatq:unfinished`, queues, lots and registries. All else has a
+TTL, a job's own keys once it has ended.
 """
 
 from __future__ import annotations
@@ -44,6 +44,15 @@ operators say; field `policy` → JSON of the breaker's and failover's numbers. 
 
 ACCOUNTS = "chatq:accounts"
 """Hash: provider → the account whose limits it draws on. Permanent."""
+
+GROUPS = "chatq:groups"
+"""Hash: id of a model group made at run time → its definition as JSON (`GroupSettings`). Permanent."""
+
+GROUPS_VERSION = "chatq:groups:version"
+"""String: a number that grows with each change of the groups. Permanent."""
+
+COST_CURSOR = "chatq:costs:cursor"
+"""String: id of the last entry of `chatq:events` whose costs are in the sums of days. TTL 35 days."""
 
 CLOSED = "chatq:closed"
 """Sorted set: scope that is closed or was lately, score until when, ms since 2025. Permanent; a day's worth."""
@@ -213,3 +222,13 @@ def quarantine(provider: str) -> str:
 def minute(number: int) -> str:
     """Hash: counters of one minute (Unix time / 60). TTL three hours."""
     return f"chatq:minute:{number}"
+
+
+def costs(day: str) -> str:
+    """Hash: whose calls (JSON list, `shared/store/costs.py`) → what they cost that UTC day, JSON. TTL 35 days."""
+    return f"chatq:costs:{day}"
+
+
+def rating(digest: str) -> str:
+    """String: the rating of a message, by the digest of what was rated. TTL as its group says, 30 days at most."""
+    return f"chatq:rating:{digest}"

@@ -135,11 +135,21 @@ def _view(job_id: str, row: _Row, detail: Any) -> Job:
         metadata=metadata if isinstance(metadata, dict) else {},
         worker=_text(row.worker_name),
         candidates=candidates,
+        chain=_chain(info, current) if "chain" in info else [],
         attempts_log=list(_failed_calls(row.cq_tries)) if row.cq_tries else [],
     )
     if response is not None and not row.is_stock:
         job.attempts_log.append(_answering_call(job, response))
     return job
+
+
+def _chain(info: dict[str, Any], current: int) -> list[str]:
+    """The decisions of groups; those without a rating once no selector has answered (`shared/job_record.py`)."""
+    selection = info.get("selection")
+    selectors = selection.get("selectors") if isinstance(selection, dict) else None
+    is_unrated = isinstance(selectors, int) and current >= selectors
+    steps = info.get("unrated_chain" if is_unrated else "chain")
+    return [step for step in steps if isinstance(step, str)] if isinstance(steps, list) else []
 
 
 def _failed_calls(raw: bytes) -> Iterator[Attempt]:
@@ -155,6 +165,7 @@ def _failed_calls(raw: bytes) -> Iterator[Attempt]:
                 status=_int(fields.get("status")),
                 error=_str(fields.get("error")),
                 maybe_billed=fields.get("maybe_billed") is True,
+                rates_for=_str(fields.get("rates_for")),
                 **_usage(fields),
             )
 
@@ -173,7 +184,7 @@ def _answering_call(job: Job, response: dict[str, Any]) -> Attempt:
         status=200,
         error=None,
         maybe_billed=True,
-        **_usage(usage),
+        **_usage({**usage, "cost_usd": record.get("cost_usd", usage.get("cost_usd"))}),
     )
 
 

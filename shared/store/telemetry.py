@@ -31,7 +31,8 @@ NEWEST = "+"
 
 _OF_BOTH = (
     "queue", "lane", "client", "source", "requested_model", "provider", "model", "error", "error_class",
-    "queue_wait_s", "input_total", "input_cached", "output_total", "reasoning", "cost_usd", "cost_source",
+    "queue_wait_s", "input_total", "input_cached", "input_cache_write", "output_total", "reasoning", "cost_usd",
+    "cost_source",
 )  # fmt: skip
 """What an outcome leaves to the call in the same entry to say."""
 

@@ -106,18 +106,18 @@ def watch_scripts() -> None:
 def watch_calls() -> None:
     post, read = HttpClient.post, HttpClient._read
 
-    async def watched(self: HttpClient, body: bytes, *args: Any) -> Any:
+    async def watched(self: HttpClient, endpoint: Any, body: bytes, *args: Any) -> Any:
         if poison and poison in body:
             asyncio.get_running_loop().call_later(0.02, os.kill, os.getpid(), signal.SIGKILL)
         reached("opened")
         asyncio.get_running_loop().call_later(0.005, reached, "sent")
-        reply = await post(self, body, *args)
+        reply = await post(self, endpoint, body, *args)
         reached("answered")
         return reply
 
-    async def watched_read(self: HttpClient, response: Any) -> bytes:
+    async def watched_read(self: HttpClient, response: Any, *args: Any) -> Any:
         reached("reading")
-        return await read(self, response)
+        return await read(self, response, *args)
 
     HttpClient.post = watched  # type: ignore[method-assign]
     HttpClient._read = watched_read  # type: ignore[method-assign]

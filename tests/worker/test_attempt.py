@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import orjson
 import pytest
 
+from shared.catalogue import Catalogue
 from shared.chat import ChatRequest
 from shared.errors import OutOfSockets
 from shared.providers import Provider, ProviderRegistry
@@ -15,6 +16,7 @@ from shared.routing import Router
 from shared.settings import Settings
 from shared.store.call_result import CallResult
 from shared.store.grants import Grant, Release
+from tests.worker.support import no_rater
 from worker.attempt import AttemptRunner, Slot
 from worker.metrics import WorkerMetrics
 from worker.upstream import Answer
@@ -49,7 +51,16 @@ def metrics() -> WorkerMetrics:
 def attempts(settings: Settings, registry: ProviderRegistry, metrics: WorkerMetrics) -> AttemptRunner:
     router = Router.from_settings(settings, registry)
     upstreams = {"ollama": NoSocket(registry.get("ollama"))}
-    return AttemptRunner(router, upstreams, POLICY, max_bytes=4096, metrics=metrics)
+    catalogue = Catalogue.from_settings(settings)
+    return AttemptRunner(
+        router,
+        upstreams,
+        POLICY,
+        catalogue=catalogue,
+        rater=no_rater(router),
+        max_bytes=4096,
+        metrics=metrics,
+    )
 
 
 def slot(*, attempts: int = 1, deadline_in_s: float | None = None) -> Slot:

@@ -22,10 +22,14 @@ ADDRESSES: list[tuple[Wire, str, Dialect]] = [
     ("openai", "https://openai.com.example/v1", "generic"),
     ("openai", "https://storage.googleapis.com", "generic"),
     ("openai", "http://[::1]:8000/v1", "generic"),
+    ("responses", "http://lab:8000/v1", "generic"),
+    ("gemini", "http://lab:8000/v1beta", "gemini"),
+    ("anthropic", "http://lab:8000/v1", "anthropic"),
+    ("anthropic", "https://opencode.ai/zen/v1", "opencode"),
 ]
 
 
 @pytest.mark.parametrize(("wire", "base_url", "dialect"), ADDRESSES)
 def test_dialect_follows_from_the_address(wire: Wire, base_url: str, dialect: Dialect) -> None:
-    """A vendor is known by its domain; on other hosts the wire tells Ollama's daemon from the rest."""
+    """A vendor is known by its domain; on other hosts the wire tells kinds of servers apart."""
     assert dialect_of(wire, base_url) == dialect

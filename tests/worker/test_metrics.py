@@ -12,6 +12,7 @@ from shared.errors import RateLimited, UpstreamUnavailable
 from shared.job import WaitReason
 from shared.store.gauges import FleetGauges, LaneGauges, ProviderGauges, ScopeGauges
 from shared.store.grants import Grant, Held, parse_hops
+from worker.costing import NOTHING_TO_PAY, Cost
 from worker.exposition import Exposition
 from worker.metrics import Histogram, WorkerMetrics, wait_reason
 from worker.upstream import Answer
@@ -19,10 +20,13 @@ from worker.upstream import Answer
 USAGE: Usage = {
     "input_total": 7,
     "input_cached": None,
+    "input_cache_write": None,
     "output_total": 5,
     "reasoning": None,
     "cost_usd": 0.25,
 }
+
+KNOWN, UNKNOWN = Cost(0.25, "computed"), Cost(None, "no_usage")
 
 GRANT = Grant("id", "1-n", "ollama.default", b"", b"", 1, 3, None, 100.0, 100.2, 0)
 
@@ -58,9 +62,9 @@ def test_histogram_counts_at_and_below_a_bound() -> None:
 def test_calls_are_counted_by_how_they_ended() -> None:
     """An answer, an error of a class, a call that we dropped."""
     metrics = WorkerMetrics(["ollama"])
-    metrics.called("ollama", 0.5, answer(), None)
-    metrics.called("ollama", 0.5, None, RateLimited("slow down"))
-    metrics.called("ollama", 0.5, None, None)
+    metrics.called("ollama", 0.5, answer(), None, KNOWN)
+    metrics.called("ollama", 0.5, None, RateLimited("slow down"), NOTHING_TO_PAY)
+    metrics.called("ollama", 0.5, None, None, UNKNOWN)
     found = samples(metrics)
     assert found["chatq_attempts_total", "ok", "ollama"] == 1
     assert found["chatq_attempts_total", "limited", "ollama"] == 1
@@ -72,15 +76,15 @@ def test_calls_are_counted_by_how_they_ended() -> None:
 
 
 def test_cost_is_summed_or_counted_as_unknown() -> None:
-    """A call that cannot be billed is neither."""
+    """By why it is; a call that cannot be billed is neither."""
     metrics = WorkerMetrics(["ollama"])
-    metrics.called("ollama", 0.5, answer(), None)
-    metrics.called("ollama", 0.5, answer(NO_USAGE), None)
-    metrics.called("ollama", 0.5, None, UpstreamUnavailable("cut off", maybe_billed=True))
-    metrics.called("ollama", 0.5, None, UpstreamUnavailable("no connection"))
+    metrics.called("ollama", 0.5, answer(), None, KNOWN)
+    metrics.called("ollama", 0.5, answer(NO_USAGE), None, UNKNOWN)
+    metrics.called("ollama", 0.5, None, UpstreamUnavailable("cut off", maybe_billed=True), UNKNOWN)
+    metrics.called("ollama", 0.5, None, UpstreamUnavailable("no connection"), NOTHING_TO_PAY)
     found = samples(metrics)
     assert found["chatq_cost_usd_total", "ollama"] == 0.25
-    assert found["chatq_cost_unknown_total", "ollama"] == 2
+    assert found["chatq_cost_unknown_total", "ollama", "no_usage"] == 2
     assert found["chatq_tokens_total", "output", "ollama"] == 5
 
 

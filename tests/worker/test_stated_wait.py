@@ -23,6 +23,8 @@ HEADER_WAITS: list[tuple[dict[str, str], float | None]] = [
     ({"Retry_After": "1.5"}, 1.5),
     ({"RETRY_AFTER": " 3 "}, 3.0),
     ({"retry_after": "0"}, 0.0),
+    ({"retry_after": "0\x1f"}, 0.0),
+    ({"retry_after": "\x1f7\x1f"}, 7.0),
     ({"retry_after_ms": "644", "retry_after": "9"}, 0.644),
     ({"retry_after": "Fri, 21 Nov 2025 04:41:00 GMT"}, 60.0),
     ({"retry_after": "Fri, 21 Nov 2025 04:00:00 GMT"}, 0.0),

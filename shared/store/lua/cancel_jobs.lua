@@ -1,16 +1,17 @@
 #!lua flags=allow-oom
--- Ends jobs as cancelled, whatever they do at the moment. Safe to send twice: a terminal state never changes.
+-- Ends jobs as cancelled, whatever they do at the moment, or only those that no worker has. Safe to send twice: a terminal state never changes.
 -- Queued: the list entry stays as a tombstone (no O(n) removal). Running: the lease stays, with the slots and tokens its call still
 -- draws, until the worker drops the call: by the stop-job message (RQ's own), at the latest at its next renewal, which is refused.
--- ARGV 1 longest event stream, entries  then job ids
+-- ARGV 1 longest event stream, entries  2 '1' = leave running jobs alone  then job ids
 -- Returns {chatq state or RQ status before the call, state after it} a job, '' for no such job.
 redis.call('ZREM', LEASES, '') -- first write frees memory: works over maxmemory below 7.0 too
-local reply = {}
+local reply, spares_running = {}, ARGV[2] == '1'
 local function cancel(id)
   local job = read_job(id)
   if not job then return '' end
   if TERMINAL[job.status] then return job.state or job.status end
   if job.status == 'started' then
+    if spares_running then return job.status end
     redis.call('ZREM', 'rq:wip:' .. job.origin, id .. ':' .. (job.token or ''))
     drop_execution(id, job.token or '')
     redis.call('PUBLISH', 'rq:pubsub:' .. (job.worker or ''), cjson.encode({command = 'stop-job', job_id = id}))
@@ -20,7 +21,7 @@ local function cancel(id)
   return 'cancelled'
 end
 
-for i = 2, #ARGV do
+for i = 3, #ARGV do
   local before = redis.call('HMGET', job_key(ARGV[i]), 'cq_state', 'status')
   reply[#reply + 1], reply[#reply + 2] = before[1] or before[2] or '', cancel(ARGV[i])
 end

@@ -25,14 +25,6 @@ local function schedule(job, delay_ms, reason)
   tally('waits ' .. provider_of(job.origin) .. ' ' .. reason, 1)
 end
 
--- Goes on with another candidate, if there is a better place than this one.
-local function go_on(job, stays_until)
-  if not can_move(job) then return false end
-  local index, provider, model = choose_candidate(job, stays_until)
-  if index then move_job(job, not stays_until, index, provider, model) end
-  return index ~= nil
-end
-
 local function fail(job, kind, err)
   finish(job, kind, 'cq_error', err)
   add_bare_outcome(ARGV[1], job.id, job.origin, kind, decoded(err).code)
@@ -43,15 +35,15 @@ local function place(job, reason, delay_ms, err, opens_at, late_error)
   if reason == 'drain' then
     put_back(job, reason)
   elseif reason == 'next' then
-    return go_on(job, nil) and 'moved' or fail(job, 'failed', err)
+    return go_elsewhere(job, nil) and 'moved' or fail(job, 'failed', err)
   elseif reason == 'rate_limited' then
     opens_at = opens_at or NOW + delay_ms
     local is_late = job.deadline and opens_at > job.deadline - EPOCH
-    if (is_late or is_long(opens_at)) and go_on(job, opens_at) then return 'moved' end
+    if (is_late or is_long(opens_at)) and go_elsewhere(job, opens_at) then return 'moved' end
     if is_late then return fail(job, 'failed', late_error) end
     put_back(job, reason)
   else
-    if reason == 'elsewhere' and go_on(job, NOW + delay_ms) then return 'moved' end
+    if reason == 'elsewhere' and go_elsewhere(job, NOW + delay_ms) then return 'moved' end
     if job.deadline and NOW_MS + delay_ms >= job.deadline then return fail(job, 'expired', err) end
     schedule(job, delay_ms, 'backoff')
   end

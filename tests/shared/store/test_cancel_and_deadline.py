@@ -243,3 +243,14 @@ async def test_replay_may_go_elsewhere(bench: Bench) -> None:
     assert again.queue == "fast.default"
     assert await bench.give_back(again, "next", error=b"{}") == "moved"
     assert list(bench.raw.hgetall("chatq:payload")) == ["p.default"]
+
+
+async def test_running_jobs_may_be_spared(bench: Bench) -> None:
+    """What waits is cancelled, what a worker has goes on."""
+    await bench.submit("a", "b")
+    (grant,) = await bench.claim(1)
+    assert await bench.jobs.cancel(["a", "b"], spares_running=True) == [
+        ("started", "started"),
+        ("queued", "cancelled"),
+    ]
+    assert await bench.end(grant) == "ok"

@@ -1,8 +1,8 @@
 -- Moving a job on to another of its candidates (needs ledger, breaker, lots).
--- cq_route: JSON [[provider, model], …]. cq_hops: the candidates it has been to, "<candidate>@<attempts before>" each, the present
+-- cq_route: JSON [[provider, model], …], with a call's tokens [provider, model, prompt, output] where they differ from cq_cost's. cq_hops: the candidates it has been to, "<candidate>@<attempts before>" each, the present
 -- one last; x after one that can never do it. One attempt budget, and one pass over the route; after that it waits where it is, and
 -- moves again only from a candidate that is closed to one that is open.
-local is_long, choose_candidate, move_job
+local is_long, move_job, go_elsewhere
 do
   local function hops_of(job)
     local visited, current = {}, 0
@@ -42,11 +42,11 @@ do
     return NOW + waiting * 1000 / per_s
   end
 
-  -- The candidate a job should move to: index, provider, model; nil = stay. `stays_until` = it can wait where it is until then; nil =
+  -- The candidate a job should move to: index, and its entry in the route; nil = stay. `stays_until` = it can wait where it is until then; nil =
   -- it cannot stay, so a closed candidate will do.
   -- First choice is one not yet visited that is open, has workers and drains in time; then one it has been to that is open now.
   local SLACK_MS = 60000 -- without a deadline, waiting this much longer elsewhere is no reason to stay
-  function choose_candidate(job, stays_until)
+  local function choose_candidate(job, stays_until)
     local ok, route = pcall(cjson.decode, job.route or '')
     if not ok or type(route) ~= 'table' then return nil end
     local visited, current = hops_of(job)
@@ -61,7 +61,7 @@ do
         local at, d = opens_at(provider, model)
         local is_open = at <= NOW and drained_at(provider, d) < latest
         if not visited[index] then
-          if is_open then return index, provider, model end
+          if is_open then return index, candidate end
           if at < new_at then new, new_at = index, at end
         elseif is_open then
           old = old or index
@@ -69,11 +69,13 @@ do
       end
     end
     local chosen = not stays_until and new or stays_until and old
-    if chosen then return chosen, route[chosen + 1][1], route[chosen + 1][2] end
+    if chosen then return chosen, route[chosen + 1] end
   end
 
   -- Puts a job (no longer held, not in any list) on its new candidate's queue.
-  function move_job(job, is_unfit, index, provider, model)
+  function move_job(job, is_unfit, index, candidate)
+    local provider, model, prompt, output = unpack(candidate, 1, 4)
+    if type(prompt) ~= 'number' or type(output) ~= 'number' then prompt, output = job.prompt, job.output end
     local client = string.match(job.who, '^[^\n]*')
     local queue = provider .. string.match(job.origin, '%.[^.]*$')
     local hops = string.gsub(' ' .. (job.hops or '0@0') .. (is_unfit and 'x' or ''), ' ' .. index .. '@%d+x?', '')
@@ -82,7 +84,7 @@ do
     add_payload(job.origin, -job.bytes, -1)
     add_payload(queue, job.bytes, 1)
     redis.call('HSET', key, 'status', 'queued', 'origin', queue, 'enqueued_at', NOW_ISO, 'cq_hops', hops,
-      'cq_cost', job.prompt .. ' ' .. job.output .. ' ' .. job.bytes .. ' ' .. client .. '\n' .. model)
+      'cq_cost', math.floor(prompt) .. ' ' .. math.floor(output) .. ' ' .. job.bytes .. ' ' .. client .. '\n' .. model)
     redis.call('HSETNX', key, 'cq_epoch', 0) -- it has a past
     redis.call('HDEL', key, 'cq_wait')
     if job.status == 'scheduled' then redis.call('ZREM', 'rq:scheduled:' .. job.origin, job.id) end
@@ -95,7 +97,17 @@ do
     else
       push_ids('RPUSH', {[queue] = {job.id}})
     end
+  end
+
+  -- Goes on with another candidate, if there is a better place than this one. stays_until: see choose_candidate; a candidate that
+  -- cannot keep the job is not tried again. Returns whether the job moved.
+  function go_elsewhere(job, stays_until)
+    if not can_move(job) then return false end
+    local index, candidate = choose_candidate(job, stays_until)
+    if not index then return false end
+    move_job(job, not stays_until, index, candidate)
     count('moved')
-    tally('moved ' .. provider_of(job.origin) .. ' ' .. provider, 1)
+    tally('moved ' .. provider_of(job.origin) .. ' ' .. candidate[1], 1)
+    return true
   end
 end

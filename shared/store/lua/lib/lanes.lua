@@ -6,10 +6,7 @@ do
 
   -- Goes on with another candidate, if this one is closed for long and there is a better place. Nobody knows how long a breaker takes.
   local function move_on(job, until_at, why)
-    if not (can_move(job) and (why == 'breaker' or is_long(until_at))) then return false end
-    local index, provider, model = choose_candidate(job, until_at)
-    if index then move_job(job, false, index, provider, model) end
-    return index ~= nil
+    return can_move(job) and (why == 'breaker' or is_long(until_at)) and go_elsewhere(job, until_at)
   end
 
   -- Until when a lot is held back. Who waits for a slot is woken. Of many lots of a lane that wait for one rate, the first TOGETHER

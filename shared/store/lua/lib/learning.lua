@@ -124,3 +124,13 @@ local function learn_sizes(model, n, output, squares, prompt, estimated)
   if estimated > 0 and prompt > 0 then follow('prompt_ratio', math.max(0.02, math.min(10, prompt / estimated))) end
   model.dirty = true
 end
+
+-- Learns how long a model's calls take, from claim to settle: a running median. Half the calls should take longer than it; each batch
+-- moves it by how far that is off, in standard deviations.
+local PACE_STEP = 0.05
+local function learn_pace(model, n, slower, took)
+  local st = model.state
+  local factor = 1 + math.max(-0.5, PACE_STEP * (2 * slower - n) / math.sqrt(n))
+  st.usual_ms = math.max(1, st.usual_ms and st.usual_ms * factor or took / n)
+  model.dirty = true
+end

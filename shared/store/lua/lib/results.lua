@@ -38,7 +38,7 @@ local function seen_by(d)
   if not d.seen then
     d.seen = {more = 0, shares = {}, ended = {}, micro_usd = 0, cost_unknown = 0, good = 0, plain = 0, sent_at = 0,
       answers = 0, output = 0, squares = 0, prompt = 0, estimated = 0,
-      has_breaker = d.provider.state.breaker or d.account.state.breaker or d.model.state.breaker}
+      slower = 0, took = 0, usual_ms = d.model.state.usual_ms or 0, has_breaker = d.provider.state.breaker or d.account.state.breaker or d.model.state.breaker}
   end
   return d.seen
 end
@@ -63,7 +63,8 @@ local function add_drawn(d, seen, job, queue, sent_at, verdict, reserved, prompt
 end
 
 local function add_good(d, seen, job, sent_at, prompt, output)
-  seen.good = seen.good + 1
+  seen.good, seen.took = seen.good + 1, seen.took + NOW - sent_at
+  if NOW - sent_at > seen.usual_ms then seen.slower = seen.slower + 1 end
   if sent_at > seen.sent_at then seen.sent_at = sent_at end
   if seen.has_breaker then
     for _, s in ipairs(d.healthy) do
@@ -165,6 +166,7 @@ local function commit_results()
       for _, s in ipairs(d.limited) do settle_tokens(s, seen.more) end
       for queue, more in pairs(seen.shares) do correct_share(queue, d.client_name, more) end
       if seen.answers > 0 then learn_sizes(d.model, seen.answers, seen.output, seen.squares, seen.prompt, seen.estimated) end
+      if seen.good > 0 then learn_pace(d.model, seen.good, seen.slower, seen.took) end
       if seen.observed then take_observed(d) end
       for _, s in ipairs(d.healthy) do
         good[s] = (good[s] or 0) + seen.good

@@ -1,0 +1,45 @@
+"""The group follower: keeps a router's groups as they are in Redis, within two seconds of a change."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from shared.errors import StoreError
+from shared.routing import Router
+from shared.store.groups import GroupStore
+
+log = logging.getLogger(__name__)
+
+INTERVAL_S = 1.0
+"""How often the version is looked at."""
+
+
+class GroupFollower:
+    """Follows the groups made at run time."""
+
+    def __init__(self, groups: GroupStore, router: Router) -> None:
+        self._groups = groups
+        self._router = router
+        self._version = 0
+
+    async def catch_up(self) -> None:
+        """Take over what has changed.
+
+        Raises:
+            StoreUnavailable: No answer from Redis; the groups stay as they were.
+        """
+        # Another number is another state: a Redis that lost its data begins at 0 again.
+        if await self._groups.version() == self._version:
+            return
+        self._version, run_time = await self._groups.read()
+        self._router.follow(self._router.groups.with_run_time(run_time))
+
+    async def run(self) -> None:
+        """Catch up for ever."""
+        while True:
+            await asyncio.sleep(INTERVAL_S)
+            try:
+                await self.catch_up()
+            except StoreError as exc:
+                log.warning("following the model groups waits for Redis: %s", exc)

@@ -1,0 +1,14 @@
+"""What tests of the worker's parts share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.routing import Router
+from worker.rating import Rater
+
+
+def no_rater(router: Router) -> Rater:
+    """For jobs that want no rating: it has no store, so it could not know any."""
+    nothing: Any = None
+    return Rater(router, nothing, nothing, max_bytes=4096)
