@@ -231,7 +231,8 @@ class UpstreamError(ChatqError):
         wait_range_s: First and longest wait of our own, in seconds, when `retry_after_s` is None.
         scope: What the error speaks of.
         maybe_billed: The request was sent, so the provider may charge for it.
-        usage: What the provider counted and says so, beside an answer that is none; else None.
+        usage: What the provider counted and says so, beside an answer that is none or before it broke off; else
+            None.
     """
 
     code = "upstream_error"

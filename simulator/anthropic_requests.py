@@ -1,6 +1,7 @@
 """Reads what an Anthropic request says, and refuses what Anthropic refuses.
 
-Sources: anthropic PyPI 2.12.0 `types/*_param.py`; the refusal of sampling fields: docs of version 2026-10-21.
+Sources: anthropic PyPI 2.12.0 `types/*_param.py`; the refusal of sampling fields: docs of version 2026-10-21;
+`between_tools`: Anthropic's migration guide of Claude Sonnet 5.5.
 """
 
 from __future__ import annotations
@@ -43,11 +44,14 @@ _FIELDS = _COUNT_FIELDS | {
 }
 _SAMPLING = ("temperature", "top_p", "top_k")
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
-_MODEL = re.compile(r"claude-[a-z]+-(\d{1,2})(?!\d)(?:[-.](\d{1,2})(?!\d))?")
+_MODEL = re.compile(r"claude-([a-z]+)-(\d{1,2})(?!\d)(?:[-.](\d{1,2})(?!\d))?")
 _ADAPTIVE_FROM = (4, 7)
 """Models from this generation on take neither sampling fields nor a budget for thinking."""
 _THINKING_FROM = (5, 0)
 """Models from this generation on think unless told not to."""
+_BETWEEN_TOOLS = ("sonnet", (5, 5))
+"""The family that takes `between_tools`, from this generation on, in place of `disabled`."""
+_EFFORTS_BETWEEN_TOOLS = frozenset(("low", "medium", "high"))
 _CHOICES = {"auto": ToolChoice("auto"), "any": ToolChoice("required"), "none": ToolChoice("none")}
 _LEAST_BUDGET_TOKENS = 1024
 _EFFORTS = frozenset(("low", "medium", "high", "xhigh", "max"))
@@ -117,7 +121,13 @@ def _check_cap(cap: object) -> None:
 def _generation(model: str) -> tuple[int, int]:
     """`(4, 7)` for claude-opus-4-7; (0, 0) for names that tell none."""
     match = _MODEL.search(model)
-    return (int(match[1]), int(match[2] or 0)) if match else (0, 0)
+    return (int(match[2]), int(match[3] or 0)) if match else (0, 0)
+
+
+def _takes_between_tools(model: str) -> bool:
+    match = _MODEL.search(model)
+    family, since = _BETWEEN_TOOLS
+    return match is not None and match[1] == family and _generation(model) >= since
 
 
 def _listed(data: Json, field: str) -> list[Json]:
@@ -158,11 +168,20 @@ def _is_thinking(data: Json) -> bool:
     if thinking is None:
         return generation >= _THINKING_FROM
     kind = thinking.get("type") if isinstance(thinking, dict) else None
-    if kind not in ("adaptive", "enabled", "disabled"):
-        raise InvalidRequest("Input should be of type 'adaptive', 'enabled' or 'disabled'", "thinking")
+    off = "between_tools" if _takes_between_tools(data["model"]) else "disabled"
+    if kind not in ("adaptive", "enabled", off):
+        raise InvalidRequest(f"Input should be of type 'adaptive', 'enabled' or '{off}'", "thinking")
     if kind == "enabled":
         _check_budget(thinking.get("budget_tokens"), data.get("max_tokens"), generation)
-    return bool(kind != "disabled")
+    if kind == "between_tools":
+        _check_effort(data.get("output_config"))
+    return bool(kind != off)
+
+
+def _check_effort(config: Any) -> None:
+    effort = config.get("effort") if isinstance(config, dict) else None
+    if effort is not None and effort not in _EFFORTS_BETWEEN_TOOLS:
+        raise InvalidRequest('"thinking.type.between_tools" is not supported at this effort.')
 
 
 def _check_budget(budget: Any, cap: Any, generation: tuple[int, int]) -> None:

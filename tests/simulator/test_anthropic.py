@@ -127,6 +127,37 @@ async def test_generation_5_thinks_unless_told_not_to(
     assert [block["type"] for block in data["content"]] == kinds
 
 
+@pytest.mark.parametrize(
+    ("model", "kind", "effort", "status"),
+    [
+        ("claude-sonnet-5-5", "between_tools", None, 200),
+        ("claude-sonnet-5-5", "between_tools", "high", 200),
+        ("claude-sonnet-5-5", "between_tools", "max", 400),
+        ("claude-sonnet-5-5", "disabled", None, 400),
+        ("anthropic/claude-sonnet-6", "between_tools", None, 200),
+        ("claude-sonnet-5", "between_tools", None, 400),
+        ("claude-opus-5-5", "between_tools", None, 400),
+        ("m", "between_tools", None, 400),
+    ],
+)
+async def test_sonnet_is_silenced_between_tools(
+    start: StartSimulator,
+    client: httpx.AsyncClient,
+    model: str,
+    kind: str,
+    effort: str | None,
+    status: int,
+) -> None:
+    """From 5.5 on it takes this in place of `disabled`, up to high effort; then it does not think."""
+    fields = {"thinking": {"type": kind}, **({"output_config": {"effort": effort}} if effort else {})}
+    response = await chat(client, (await start()).url, "anthropic", model=model, **fields)
+    assert response.status_code == status
+    if status == 200:
+        assert [block["type"] for block in response.json()["content"]] == ["text"]
+    else:
+        assert "thinking" in response.json()["error"]["message"]
+
+
 async def test_bearer_opens_unless_x_api_key_is_wrong(
     start: StartSimulator, client: httpx.AsyncClient
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from shared.errors import OWN_WAIT_S, RateLimited, UpstreamError
+from shared.errors import OWN_WAIT_S, FieldRefused, RateLimited, UpstreamError
 from shared.settings import Wire
 from worker.classify import classify
 from worker.dialect import Dialect, dialect_of
@@ -73,6 +73,8 @@ def stated(error: UpstreamError) -> dict[str, Any]:
     }
     if isinstance(error, RateLimited):
         facts |= {"dimension": error.dimension, "limit": error.limit}
+    if isinstance(error, FieldRefused):
+        facts["fields"] = sorted(error.fields)
     return facts
 
 

@@ -24,7 +24,8 @@ OPENAI = (
     row(400, "^param=stream$", means=refused_field("stream", "stream_options")),
     # `none` is how chatq says `think: false`; any other effort is the caller's own.
     row(400, "^param=reasoning_effort$", "does not support 'none'", means=EFFORT_REFUSED),
-    # The same on the Responses wire. Summaries are for verified organisations only.
+    # On the Responses wire an effort that is refused goes, whoever's it was. Summaries of thoughts are for
+    # verified organisations only; the effort stays.
     row(400, r"^param=reasoning\.effort$", means=EFFORT_REFUSED),
     row(400, r"^param=reasoning\.summary$", means=refused_field("reasoning.summary")),
     row(400, "^param=reasoning$", means=refused_field("reasoning")),
@@ -34,7 +35,9 @@ OPENAI = (
     row(429, "resource unavailable", means=limited("model", own_s=(30, 600))),
 )
 
-_THINKING = "^message=.*(thinking.{0,3}(budget|level|config|mode)|include_?thoughts|thinking is not (enabled|supported))"
+_THINKING = (
+    "^message=.*(thinking.{0,3}(budget|level|config|mode|is not (enabled|supported))|include_?thoughts)"
+)
 
 GEMINI = (
     row(400, "api_key_invalid|api key (not valid|expired)", means=BAD_KEY),
@@ -68,10 +71,14 @@ MIMO = (
     row(429, means=limited("model", own_s=(5, 600))),
 )
 
+_THOUGHTS_REFUSED = "bound to a different conversation|invalid .signature. in .thinking. block"
+
 ANTHROPIC = (
     row(
         400, "(temperature|top_p|top_k).{0,60}(deprecated|not supported|not allowed)", means=SAMPLING_IS_FIXED
     ),
+    # Thoughts go back signed; from Claude 5.1 on they hold for one conversation, unchanged up to there.
+    row(400, _THOUGHTS_REFUSED, means=HISTORY_REFUSED),
     row(400, r"^message=.{0,20}\bthinking\b", means=refused_field("thinking")),
     row(400, "organization_on_hold|specified api usage limits|spend limit|credit balance", means=NO_CREDIT),
     row(429, "enforced_spend_limit_reached", means=quota(window=until_next_month_s)),

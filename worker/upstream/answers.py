@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+import uuid
 from typing import Any
 
 import orjson
 
-from shared.errors import Scope, UpstreamError, UpstreamUnavailable
+from shared.chat import Usage, completion
+from shared.errors import CandidateUnfit, Scope, UpstreamError, UpstreamUnavailable
 from worker.classify import classify
 from worker.dialect import Dialect
-from worker.error_text import as_text, clean_text, error_text
+from worker.error_text import as_text, clean_text, decoded, error_text
+from worker.upstream.wire import Completion
 
 MAX_DEPTH = 200
 """Deepest answer accepted: orjson reads 1,024 levels but writes only 254, and the answer is written again."""
@@ -42,6 +45,12 @@ def read_answer(body: bytes, dialect: Dialect) -> dict[str, Any]:
     return data
 
 
+def stated_in(body: bytes) -> dict[str, Any]:
+    """What stands in the body of an answer that is none, perhaps a usage beside an error; {} if no object."""
+    document = decoded(body)
+    return document if isinstance(document, dict) else {}
+
+
 def error_inside(error: dict[str, Any], dialect: Dialect) -> UpstreamError:
     """The typed error for a 2xx answer, or a part of one, that has an error in it.
 
@@ -55,6 +64,41 @@ def error_inside(error: dict[str, Any], dialect: Dialect) -> UpstreamError:
 def malformed(text: str, *, code: str = "malformed", scope: Scope = "model") -> UpstreamUnavailable:
     """An answer that is no answer. Another attempt may bring one; this one may be billed."""
     return UpstreamUnavailable(text, code=code, status=200, scope=scope, maybe_billed=True)
+
+
+def content_refused(text: str) -> CandidateUnfit:
+    """The model or the provider's filter let nothing through; another vendor's may."""
+    return CandidateUnfit(text, code="content_refused", status=200, maybe_billed=True)
+
+
+def translated(
+    message: dict[str, Any],
+    finish_reason: str,
+    usage: Usage,
+    *,
+    id: Any,
+    model: Any,
+    created: int | None = None,
+) -> Completion:
+    """A ChatCompletion around what a wire has read from its answer.
+
+    Args:
+        message: The assistant's message.
+        finish_reason: OpenAI's word, or the provider's own where OpenAI has none.
+        usage: What the answer says it took.
+        id: The provider's, or nothing: then one is made.
+        model: The model that answered.
+        created: Unix seconds; None: now.
+    """
+    response = completion(
+        id=str(id or f"chatcmpl-{uuid.uuid4().hex}"),
+        created=created or int(time.time()),
+        model=str(model),
+        message=message,
+        finish_reason=finish_reason,
+        usage=usage,
+    )
+    return Completion(response, usage, finish_reason)
 
 
 def tokens(value: Any) -> int | None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from typing import Any
 
 import orjson
 
 from shared.chat import Usage
-from shared.chat import completion as chat_completion
-from shared.errors import CandidateUnfit
 from worker.error_text import as_text, clean_text
-from worker.upstream.answers import malformed, tokens
+from worker.upstream.answers import content_refused, malformed, tokens, translated
 from worker.upstream.anthropic_messages import THOUGHTS
 from worker.upstream.stated_cost import stated_usd
 from worker.upstream.wire import Completion
@@ -36,16 +33,9 @@ def completion(data: dict[str, Any], model: str) -> Completion:
     """
     finish_reason = _finish_reason(data)
     message = _message(data)
-    usage = usage_of(data)
-    response = chat_completion(
-        id=str(data.get("id") or f"chatcmpl-{uuid.uuid4().hex}"),
-        created=int(time.time()),
-        model=str(data.get("model") or model),
-        message=message,
-        finish_reason=finish_reason,
-        usage=usage,
+    return translated(
+        message, finish_reason, usage_of(data), id=data.get("id"), model=data.get("model") or model
     )
-    return Completion(response, usage, finish_reason)
 
 
 def _finish_reason(data: dict[str, Any]) -> str:
@@ -54,9 +44,7 @@ def _finish_reason(data: dict[str, Any]) -> str:
         details = data.get("stop_details")
         category = details.get("category") if isinstance(details, dict) else None
         words = f" ({clean_text(as_text(category))[:60]})" if category else ""
-        raise CandidateUnfit(
-            f"the model refused{words}", code="content_refused", status=200, maybe_billed=True
-        )
+        raise content_refused(f"the model refused{words}")
     if not isinstance(stated, str) or not stated:
         raise malformed("the answer ended before it was done", code="truncated")
     return _FINISH_REASONS.get(stated, stated)

@@ -18,7 +18,7 @@ from shared.providers import Provider
 from worker.classify import classify
 from worker.dialect import Dialect
 from worker.rate_headers import observed_limits
-from worker.upstream.answers import read_answer
+from worker.upstream.answers import read_answer, stated_in
 from worker.upstream.history import modernised
 from worker.upstream.http import HttpClient, Reply
 from worker.upstream.plan import Plan, Plans
@@ -93,16 +93,22 @@ class ProviderUpstream:
         """See `Upstream.call`."""
         plan = self._plans.of(model)
         body = self._body(plan, request, model)
-        reply = await self._http.post(
-            plan.endpoint,
-            _encoded(body),
-            headers if plan.job_header is None else _with_job(headers, plan.job_header),
-            timeout_s,
-            StreamedAnswer(plan.stream.assembler()) if plan.stream else None,
-        )
+        streamed = StreamedAnswer(plan.stream.assembler()) if plan.stream else None
+        try:
+            reply = await self._http.post(
+                plan.endpoint,
+                _encoded(body),
+                headers if plan.job_header is None else _with_job(headers, plan.job_header),
+                timeout_s,
+                streamed,
+            )
+        except UpstreamError as error:
+            if streamed is not None:  # it may have broken off after the provider had counted
+                error.usage = plan.wire.usage(streamed.counted())
+            raise
         if not 200 <= reply.status < 300:
             raise self._failure(reply, body, model, plan.dialect)
-        completion = self._completion(reply, model, plan)
+        completion = self._completion(reply, model, plan, streamed)
         for change in plan.answer:
             completion = change(completion, request)
         response, usage, finish_reason = completion
@@ -142,20 +148,20 @@ class ProviderUpstream:
             return CandidateUnfit(str(error), status=error.status)
         return error
 
-    def _completion(self, reply: Reply, model: str, plan: Plan) -> Completion:
+    def _completion(
+        self, reply: Reply, model: str, plan: Plan, streamed: StreamedAnswer | None
+    ) -> Completion:
         try:
             return plan.wire.completion(read_answer(reply.body, plan.dialect), model)
         except UpstreamError:
             # Once more for its error, whose text is then from a body without the key: taking the key out of
             # a text that was already cut could leave half of it.
             body = self._http.redact(reply.body)
-        data: dict[str, Any] = {}
         try:
-            data = read_answer(body, plan.dialect)
-            return plan.wire.completion(data, model)
+            return plan.wire.completion(read_answer(body, plan.dialect), model)
         except UpstreamError as error:
             error.maybe_billed |= reply.is_streamed  # tokens may have come before the error did
-            error.usage = plan.wire.usage(data)
+            error.usage = plan.wire.usage({**(streamed.counted() if streamed else {}), **stated_in(body)})
             raise
 
     async def close(self) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.errors import CandidateUnfit
 from worker.error_text import as_text, clean_text
-from worker.upstream.answers import malformed
+from worker.upstream.answers import content_refused, malformed
 
 _BROKEN_OFF = {
     "error": "error_in_answer",  # OpenRouter
@@ -28,12 +27,7 @@ def raise_if_broken_off(reason: str, choice: dict[str, Any]) -> None:
         native = clean_text(as_text(choice.get("native_finish_reason") or reason))
         raise malformed(f"the model did not finish its answer ({native})", code=code)
     if reason == "content_filter" and _is_empty(choice.get("message")):
-        raise CandidateUnfit(
-            "the provider's content filter let nothing through",
-            code="content_refused",
-            status=200,
-            maybe_billed=True,
-        )
+        raise content_refused("the provider's content filter let nothing through")
 
 
 def _is_empty(message: Any) -> bool:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from typing import Any
 
 import orjson
 
 from shared.chat import Usage
-from shared.chat import completion as chat_completion
 from shared.errors import CandidateUnfit
 from worker.error_text import as_text, clean_text
-from worker.upstream.answers import malformed, tokens
+from worker.upstream.answers import content_refused, malformed, tokens, translated
 from worker.upstream.stated_cost import stated_usd
 from worker.upstream.wire import Completion
 
@@ -45,16 +43,13 @@ def completion(data: dict[str, Any], model: str) -> Completion:
     candidate = _candidate(data)
     message = _message(candidate)
     finish_reason = _finish_reason(candidate.get("finishReason"), message)
-    usage = usage_of(data)
-    response = chat_completion(
-        id=str(data.get("responseId") or f"chatcmpl-{uuid.uuid4().hex}"),
-        created=int(time.time()),
-        model=str(data.get("modelVersion") or model),
-        message=message,
-        finish_reason=finish_reason,
-        usage=usage,
+    return translated(
+        message,
+        finish_reason,
+        usage_of(data),
+        id=data.get("responseId"),
+        model=data.get("modelVersion") or model,
     )
-    return Completion(response, usage, finish_reason)
 
 
 def _candidate(data: dict[str, Any]) -> dict[str, Any]:
@@ -63,7 +58,7 @@ def _candidate(data: dict[str, Any]) -> dict[str, Any]:
         feedback = data.get("promptFeedback")
         blocked = feedback.get("blockReason") if isinstance(feedback, dict) else None
         if blocked:
-            raise _refused(f"the provider blocked the prompt ({_word(blocked)})")
+            raise content_refused(f"the provider blocked the prompt ({_word(blocked)})")
         raise malformed("the answer has no candidates", code="no_choices")
     if not isinstance(candidates, list) or not isinstance(candidates[0], dict):
         raise malformed("the answer's candidates are not a list of objects")
@@ -135,12 +130,8 @@ def _finish_reason(stated: Any, message: dict[str, Any]) -> str:
         finished = _FINISHED[stated]
         return "tool_calls" if finished == "stop" and "tool_calls" in message else finished
     if is_empty:  # a word that is not known yet is taken for a filter's, as most of them are
-        raise _refused(f"the provider's content filter let nothing through ({_word(stated)})")
+        raise content_refused(f"the provider's content filter let nothing through ({_word(stated)})")
     return "content_filter" if stated in _FILTERED else stated.lower()
-
-
-def _refused(text: str) -> CandidateUnfit:
-    return CandidateUnfit(text, code="content_refused", status=200, maybe_billed=True)
 
 
 def _word(stated: Any) -> str:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
 from shared.chat import NO_USAGE, ChatRequest, Usage
-from shared.chat import completion as chat_completion
 from shared.errors import RequestRefused
-from worker.upstream.answers import malformed, tokens
+from worker.upstream.answers import malformed, tokens, translated
 from worker.upstream.parts import Image, Text, content_of, image_of, images_of, unsupported
 from worker.upstream.wire import Completion
 
@@ -135,16 +132,7 @@ def finished(data: dict[str, Any], model: str, message: dict[str, Any]) -> Compl
             "the prompt is empty, so the model was only loaded", code="empty_prompt", status=200
         )
     finish_reason = "tool_calls" if message.get("tool_calls") else "length" if reason == "length" else "stop"
-    usage = usage_of(data)
-    response = chat_completion(
-        id=f"chatcmpl-{uuid.uuid4().hex}",
-        created=int(time.time()),
-        model=str(data.get("model") or model),
-        message=message,
-        finish_reason=finish_reason,
-        usage=usage,
-    )
-    return Completion(response, usage, finish_reason)
+    return translated(message, finish_reason, usage_of(data), id=None, model=data.get("model") or model)
 
 
 def usage_of(data: dict[str, Any]) -> Usage:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from shared.chat import Usage
-from shared.chat import completion as chat_completion
-from shared.errors import CandidateUnfit
 from worker.error_text import as_text, clean_text
-from worker.upstream.answers import malformed, tokens
+from worker.upstream.answers import content_refused, malformed, tokens, translated
 from worker.upstream.stated_cost import stated_usd
 from worker.upstream.wire import Completion
 
@@ -41,18 +38,16 @@ def completion(data: dict[str, Any], model: str) -> Completion:
     is_empty = not (message["content"] or "tool_calls" in message)
     if is_empty and (is_refusal or reason == "content_filter"):
         what = "the model refused" if is_refusal else "the provider's content filter let nothing through"
-        raise CandidateUnfit(what, code="content_refused", status=200, maybe_billed=True)
+        raise content_refused(what)
     finish_reason = reason or ("tool_calls" if "tool_calls" in message else "stop")
-    usage = usage_of(data)
-    response = chat_completion(
-        id=str(data.get("id") or f"chatcmpl-{uuid.uuid4().hex}"),
-        created=tokens(data.get("created_at")) or int(time.time()),
-        model=str(data.get("model") or model),
-        message=message,
-        finish_reason=finish_reason,
-        usage=usage,
+    return translated(
+        message,
+        finish_reason,
+        usage_of(data),
+        id=data.get("id"),
+        model=data.get("model") or model,
+        created=tokens(data.get("created_at")),
     )
-    return Completion(response, usage, finish_reason)
 
 
 def _stopped_short(data: dict[str, Any]) -> str | None:

@@ -106,7 +106,14 @@ MESSAGES = [
         {"role": "user", "content": "", "images": [PNG]},
     ),
     ({"role": "user", "content": "a", "images": [PNG]}, {"role": "user", "content": "a", "images": [PNG]}),
+    (
+        {"role": "assistant", "images": [{"image_url": {"url": f"data:image/png;base64,{PNG}"}}]},
+        {"role": "assistant", "content": "", "images": [PNG]},
+    ),
+    ({"role": "user", "images": [f"data:;base64,{PNG}"]}, {"role": "user", "content": "", "images": [PNG]}),
     ({"role": "user", "content": "a", "name": "Ann"}, {"role": "user", "content": "a"}),
+    ({"role": "assistant", "content": "a", "thinking": {"x": 1}}, {"role": "assistant", "content": "a"}),
+    ({"role": "tool", "content": "5", "name": ["add"]}, {"role": "tool", "content": "5"}),
     (
         {"role": "assistant", "content": "a", "reasoning_content": "hm"},
         {"role": "assistant", "content": "a", "thinking": "hm"},
@@ -154,6 +161,13 @@ UNSAYABLE = [
     (parts({"type": "image_url", "image_url": {}}), r"messages.0.content.0: image_url has no url"),
     (parts({"type": "image_url", "image_url": "data:image/svg+xml,<svg/>"}), "base64"),
     (parts({"type": "text", "text": ""}, {"type": "input_audio"}), r"messages.0.content.1: .*'input_audio'"),
+    ({"messages": [{"role": "user", "images": 5}]}, r"messages.0.images: must be a list"),
+    ({"messages": [{"role": "user", "images": [5]}]}, r"messages.0.images.0: an image must be base64 text"),
+    ({"messages": [{"role": "user", "images": [{"url": "x"}]}]}, r"messages.0.images.0: image_url has no url"),
+    (
+        {"messages": [{"role": "user", "images": [{"image_url": "https://pics.test/a.png"}]}]},
+        r"messages.0.images.0: .*pics.test",
+    ),
     (calls({"name": "add", "arguments": "{broken"}), "arguments of 'add'"),
     (calls({"name": "add", "arguments": "[1]"}), "arguments of 'add'"),
     (calls({"arguments": "{}"}), "names no function"),
@@ -227,6 +241,7 @@ NO_ANSWERS = [
     ({"done": True}, UpstreamUnavailable, "malformed"),
     ({**DONE, "message": {"content": 5}}, UpstreamUnavailable, "malformed"),
     ({**DONE, "message": {"content": "", "tool_calls": [{}]}}, UpstreamUnavailable, "malformed"),
+    ({**DONE, "message": {"content": "", "tool_calls": 5}}, UpstreamUnavailable, "malformed"),
     ({"error": "unexpected EOF"}, UpstreamUnavailable, "error_in_answer"),
     ({**DONE, "done_reason": "load"}, RequestRefused, "empty_prompt"),
 ]

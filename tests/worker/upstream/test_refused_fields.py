@@ -105,6 +105,60 @@ def test_of_levels_only_the_refused_one_is_left_out() -> None:
     assert bodies == [{}, {"reasoning_effort": "high"}, {}]
 
 
+def test_nested_field_is_left_out_by_its_path() -> None:
+    """Its neighbours stay, an object that is empty without it goes, and the caller's own is not changed."""
+    refused = RefusedFields()
+    path, own = "generationConfig.thinkingConfig", {"thinkingBudget": 9}
+    config = {"temperature": 0.5, "thinkingConfig": own}
+    assert refused.learn("m", {"generationConfig": config}, frozenset({path}))
+    bodies = [
+        {"generationConfig": config},
+        {"generationConfig": {"thinkingConfig": own}},
+        {"generationConfig": {"thinkingConfig": {"thinkingBudget": 8}}},
+        {"generationConfig": 5},
+    ]
+    for body in bodies:
+        refused.leave_out("m", body)
+    assert bodies == [
+        {"generationConfig": {"temperature": 0.5}},
+        {},
+        {"generationConfig": {"thinkingConfig": {"thinkingBudget": 8}}},
+        {"generationConfig": 5},
+    ]
+    assert config == {"temperature": 0.5, "thinkingConfig": own}
+
+
+def test_nested_field_that_was_not_sent_teaches_nothing() -> None:
+    assert not RefusedFields().learn("m", {"reasoning": {"effort": "low"}}, frozenset({"reasoning.summary"}))
+
+
+async def test_summary_that_is_refused_leaves_the_effort(caller: Caller) -> None:
+    """Only verified organisations get summaries of thoughts; they think all the same."""
+    refusal = {"message": "Your organization must be verified to generate reasoning summaries."}
+    refused = httpx.Response(400, json={"error": {**refusal, "param": "reasoning.summary"}})
+    said = {"type": "message", "content": [{"type": "output_text", "text": "hi"}]}
+    bodies: list[dict[str, Any]] = []
+
+    def server(request: httpx.Request) -> httpx.Response:
+        bodies.append(orjson.loads(request.content))
+        return (
+            refused
+            if "summary" in bodies[-1]["reasoning"]
+            else httpx.Response(200, json={"status": "completed", "output": [said]})
+        )
+
+    upstream = caller.open(
+        "https://api.openai.com/v1", transport=httpx.MockTransport(server), wire="responses"
+    )
+    with pytest.raises(FieldRefused):
+        await asked(upstream, "gpt-5.6", think="high")
+    await asked(upstream, "gpt-5.6", think="high")
+    assert [body["reasoning"] for body in bodies] == [
+        {"effort": "high", "summary": "auto"},
+        {"effort": "high"},
+    ]
+
+
 def test_field_of_which_too_many_values_are_refused_is_given_up() -> None:
     """Values come from jobs, so there may be any number."""
     refused = RefusedFields()

@@ -84,7 +84,9 @@ def _with_names(message: Mapping[str, Any], renamed: Mapping[str, str]) -> Mappi
 def _with_name(holder: dict[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
     """A tool, a call or a choice, whose `function` has a name."""
     function = holder.get("function")
-    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(function, dict):
+        return holder
+    name = function.get("name")
     if not isinstance(name, str) or name not in renamed:
         return holder
     return {**holder, "function": {**function, "name": renamed[name]}}

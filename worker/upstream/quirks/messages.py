@@ -80,8 +80,8 @@ def _flat(message: Message) -> Message:
 
 
 reasoning_sent_back = _each(_with_trace)
-"""Tool calls without the trace that led to them are refused; an empty one is taken (§6, §9, §11). What other
-vendors' traces are kept in goes."""
+"""Tool calls without the trace that led to them are refused; an empty one is taken (§6, §9, §11). Traces in other
+vendors' fields are left out."""
 
 reasoning_stripped = _each(_without_trace)
 text_beside_tool_calls = _each(_with_text)

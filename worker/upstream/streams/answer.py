@@ -54,6 +54,10 @@ class StreamedAnswer:
         """Roughly how much memory it takes, in bytes."""
         return self._assembler.size + self._framing.pending_bytes
 
+    def counted(self) -> dict[str, Any]:
+        """What was counted so far, where the whole answer would have it."""
+        return self._assembler.counted()
+
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes.
 

@@ -28,6 +28,7 @@ class AnthropicAssembler:
         self.size = 0
         self._message: dict[str, Any] = {}
         self._usage: dict[str, Any] = {}
+        self._is_output_counted = False
         self._blocks: dict[int, _Block] = {}
 
     def add(self, event: dict[str, Any]) -> None:
@@ -44,6 +45,7 @@ class AnthropicAssembler:
                 if isinstance(delta, dict):
                     self._message.update(delta)
                 self._count(event.get("usage"))
+                self._is_output_counted = True
             case "message_stop":
                 self.is_complete = True
 
@@ -80,6 +82,13 @@ class AnthropicAssembler:
             return None
         content = [block.whole() for _, block in sorted(self._blocks.items())]
         return {**self._message, "content": content, "usage": self._usage}
+
+    def counted(self) -> dict[str, Any]:
+        """See `Assembler.counted`; the output that `message_start` states is its first token, not what came."""
+        usage = dict(self._usage)
+        if not self._is_output_counted:
+            usage.pop("output_tokens", None)
+        return {"usage": usage}
 
 
 class _Block:

@@ -28,6 +28,10 @@ class Assembler(Protocol):
         """The object that the same API sends without streaming; None when the end is missing."""
         ...
 
+    def counted(self) -> dict[str, Any]:
+        """What was counted so far, where the whole answer would have it; for answers that never become whole."""
+        ...
+
 
 class Text:
     """A text that comes in pieces; anything but text is passed over."""

@@ -40,6 +40,10 @@ class GeminiAssembler:
         candidates = [one.whole() for _, one in sorted(self._candidates.items())]
         return {**self._envelope, **({"candidates": candidates} if candidates else {})}
 
+    def counted(self) -> dict[str, Any]:
+        """See `Assembler.counted`."""
+        return self._envelope
+
 
 class _Candidate:
     """One candidate; neighbouring texts of a kind become one part."""

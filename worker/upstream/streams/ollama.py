@@ -53,3 +53,7 @@ class OllamaAssembler:
         else:
             whole.update((name, str(self._texts[name])) for name in _TEXTS)
         return whole
+
+    def counted(self) -> dict[str, Any]:
+        """See `Assembler.counted`; the counters come with the end."""
+        return self._last

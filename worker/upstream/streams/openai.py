@@ -53,6 +53,10 @@ class OpenAiAssembler:
         choices = [choice.whole(index) for index, choice in sorted(self._choices.items())]
         return {**self._envelope, "object": "chat.completion", "choices": choices}
 
+    def counted(self) -> dict[str, Any]:
+        """See `Assembler.counted`."""
+        return self._envelope
+
 
 class _Choice:
     """One of the answer's choices."""

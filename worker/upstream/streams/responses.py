@@ -33,3 +33,7 @@ class ResponsesAssembler:
     def answer(self) -> dict[str, Any] | None:
         """See `Assembler.answer`."""
         return self._response if self.is_complete else None
+
+    def counted(self) -> dict[str, Any]:
+        """See `Assembler.counted`; the usage comes with the end."""
+        return self._response
