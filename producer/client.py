@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from typing import Any
 
 from producer.dead import Dead
 from producer.groups import Groups
 from producer.limits import Limits
+from producer.replay import Replayer
 from producer.submission import Submission, asked_models, prepare
 from producer.waiter import Waiter
 from producer.watch import Expect, Watch
@@ -27,7 +28,7 @@ from shared.errors import (
     WaitTimeout,
 )
 from shared.group_follower import GroupFollower
-from shared.job import Job, JobState, Lane
+from shared.job import Candidate, Job, JobState, Lane
 from shared.live_facts import LiveFacts
 from shared.providers import ProviderRegistry
 from shared.routing import Router, features_of
@@ -75,7 +76,6 @@ class Producer:
         self._facts = LiveFacts(
             store,
             Catalogue.from_settings(settings),
-            lane=Lane.DEFAULT,
             closed_s=settings.routing.failover_after_s,
         )
         self._settings = settings
@@ -89,7 +89,7 @@ class Producer:
         self._waiter = Waiter(store, self._jobs)
         self.limits = Limits(LimitStore(store), registry)
         self.groups = Groups(group_store, self._follower, self._router)
-        self.dead = Dead(DeadLetters(store), self._jobs, self._router)
+        self.dead = Dead(DeadLetters(store), self._jobs, Replayer(self._router, self._facts))
 
     @classmethod
     @asynccontextmanager
@@ -129,6 +129,7 @@ class Producer:
         source: str | None = None,
         expires_in_s: float | None = None,
         max_attempts: int | None = None,
+        tags: Sequence[str] = (),
     ) -> str:
         """Accept one chat job (arguments: see `Submission`). Returns its id.
 
@@ -141,7 +142,7 @@ class Producer:
             StoreUnavailable: Unknown outcome; with an idempotency key, submit the same again.
         """
         submission = Submission(
-            request, lane, idempotency_key, client, metadata, source, expires_in_s, max_attempts
+            request, lane, idempotency_key, client, metadata, source, expires_in_s, max_attempts, tags
         )
         (result,) = await self.submit_many([submission])
         if isinstance(result, JobRejected):
@@ -180,23 +181,34 @@ class Producer:
         return results
 
     async def _prepare(self, submissions: Sequence[Submission]) -> list[NewJob | JobRejected]:
-        """Prepare a batch; one that asks groups with what is known of their candidates now."""
-        if not any(map(self._router.group_of, asked_models(submissions))):
-            return await self._prepare_all(submissions)
-        await self._facts.refresh()
-        prepared = await self._prepare_all(submissions)
-        if self._facts.is_lacking:  # it was decided in the dark: some were asked for the first time
-            await self._facts.refresh()
-            prepared = await self._prepare_all(submissions)
+        """Prepare a batch; one that asks groups with what is known of their candidates now.
+
+        Now and then the loop has a turn, to send the batch before and to serve others.
+        """
+        asks_groups = any(map(self._router.group_of, asked_models(submissions)))
+        prepared: list[NewJob | JobRejected] = []
+        for start in range(0, len(submissions), AT_ONCE):
+            some = submissions[start : start + AT_ONCE]
+            if asks_groups:
+                prepared += await self._facts.decide(partial(self._prepare_by_facts, some))
+            else:
+                prepared += [prepare(one, self._router, self._settings.jobs) for one in some]
+            if len(some) == AT_ONCE:
+                await asyncio.sleep(0)
         return prepared
 
-    async def _prepare_all(self, submissions: Sequence[Submission]) -> list[NewJob | JobRejected]:
-        """Prepare them; now and then the loop has a turn, to send the batch before and to serve others."""
+    def _prepare_by_facts(self, submissions: Sequence[Submission]) -> list[NewJob | JobRejected]:
+        """Prepare some, each with the ones before it counted."""
         prepared: list[NewJob | JobRejected] = []
         for submission in submissions:
-            prepared.append(prepare(submission, self._router, self._settings.jobs, self._facts))
-            if len(prepared) % AT_ONCE == 0:
-                await asyncio.sleep(0)
+            try:
+                lane = Lane(submission.lane)
+            except ValueError:
+                lane = Lane.DEFAULT  # it is rejected
+            job = prepare(submission, self._router, self._settings.jobs, self._facts.of(lane))
+            if isinstance(job, NewJob):
+                self._facts.sent(Candidate(*job.candidates[0][:2]), lane)
+            prepared.append(job)
         return prepared
 
     @property
@@ -204,7 +216,13 @@ class Producer:
         """What names lead to; its groups are those that were followed last."""
         return self._router
 
-    async def route(self, request: ChatRequest | Mapping[str, Any], *, tags: Sequence[str] = ()) -> Way:
+    async def route(
+        self,
+        request: ChatRequest | Mapping[str, Any],
+        *,
+        lane: Lane = Lane.DEFAULT,
+        tags: Sequence[str] = (),
+    ) -> Way:
         """Where a submit of this request would send it now; nothing is enqueued.
 
         Raises:
@@ -213,17 +231,11 @@ class Producer:
         """
         checked = request if isinstance(request, ChatRequest) else parse_request(dict(request))
         await self._follower.catch_up()
-        await self._facts.refresh()
-        way = self._way(checked, tags)
-        if self._facts.is_lacking:
-            await self._facts.refresh()
-            way = self._way(checked, tags)
-        return way
-
-    def _way(self, request: ChatRequest, tags: Sequence[str]) -> Way:
-        request_json = encode_request(request, max_bytes=self._settings.jobs.max_body_bytes)
-        features = cache(lambda: features_of(request, request_json, tags))
-        return find_way(request, features, self._router, self._facts)
+        request_json = encode_request(checked, max_bytes=self._settings.jobs.max_body_bytes)
+        features = cache(lambda: features_of(checked, request_json, tags))
+        return await self._facts.decide(
+            lambda: find_way(checked, features, self._router, self._facts.of(lane))
+        )
 
     async def get(self, job_id: str) -> Job:
         """The job as it is now; of a queued one also what holds it back, its place and an ETA.

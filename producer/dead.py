@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from producer.candidates import find_candidates
-from shared.errors import JobNotFound
+from producer.replay import Replayer
+from shared.errors import JobNotFound, JobRejected
 from shared.job import Job
-from shared.routing import Router
-from shared.store.dead import DeadLetters
+from shared.store.dead import OPENED, DeadLetters, Replay
 from shared.store.jobs import JobStore
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,10 @@ class Which:
 class Dead:
     """The dead letters of all queues."""
 
-    def __init__(self, letters: DeadLetters, jobs: JobStore, router: Router) -> None:
+    def __init__(self, letters: DeadLetters, jobs: JobStore, replayer: Replayer) -> None:
         self._letters = letters
         self._jobs = jobs
-        self._router = router
+        self._replayer = replayer
 
     async def find(self, which: Which) -> AsyncIterator[list[Job]]:
         """Pages of dead letters, newest first.
@@ -70,17 +72,24 @@ class Dead:
     async def replay(self, job_ids: Sequence[str], *, model: str | None = None) -> list[str]:
         """Queue dead letters again, with all their attempts; returns the ids of those that are.
 
+        Each goes where its model leads now: groups choose anew, and its fallbacks are those it was asked for with.
+
         Args:
             model: Ask for this one instead, wherever it leads.
 
         Raises:
             JobNotFound: One of them is no dead letter; none is replayed.
-            ProviderNotFound, InvalidRequest: The model leads nowhere; none is replayed.
+            ProviderNotFound, InvalidRequest: A model leads nowhere, or one holds no request; none is replayed.
             StoreFull: Redis is at maxmemory.
             StoreUnavailable: Unknown outcome; replay them again.
         """
-        candidates = find_candidates(model, (), self._router) if model is not None else ()
-        return await self._letters.replay(await self._named(job_ids), model=model, candidates=candidates)
+        if model is not None:
+            self._replayer.check_model(model)
+        prepared = await self._prepared(await self._named(job_ids), model)
+        for one in prepared:
+            if isinstance(one, JobRejected):
+                raise one
+        return await self._letters.replay([one for one in prepared if isinstance(one, Replay)])
 
     async def drop(self, job_ids: Sequence[str]) -> int:
         """Delete dead letters; returns how many.
@@ -95,14 +104,23 @@ class Dead:
     async def replay_all(self, which: Which, *, model: str | None = None) -> AsyncIterator[int]:
         """Queue all that are meant again; yields how many so far. What ends after the start is left alone.
 
+        Those that cannot go on (their model leads nowhere any more, or they hold no request) stay; the log says so.
+
         Raises:
-            As `replay`.
+            ProviderNotFound, InvalidRequest: `model` leads nowhere; none is replayed.
+            StoreFull: Redis is at maxmemory.
+            StoreUnavailable: Unknown outcome; replay them again.
         """
-        candidates = find_candidates(model, (), self._router) if model is not None else ()
-        count = 0
+        if model is not None:
+            self._replayer.check_model(model)
+        count, left = 0, []
         async for page in self._pages(which):
-            count += len(await self._letters.replay(page, model=model, candidates=candidates))
+            prepared = await self._prepared(page, model)
+            left += [one for one in prepared if isinstance(one, JobRejected)]
+            count += len(await self._letters.replay([one for one in prepared if isinstance(one, Replay)]))
             yield count
+        if left:
+            log.warning("%d dead letters stay where they are; the first: %s", len(left), left[0])
 
     async def drop_all(self, which: Which) -> AsyncIterator[int]:
         """Delete all that are meant; yields how many so far.
@@ -114,6 +132,13 @@ class Dead:
         async for page in self._pages(which):
             count += await self._jobs.forget([job.id for job in page])
             yield count
+
+    async def _prepared(self, jobs: Sequence[Job], model: str | None) -> list[Replay | JobRejected]:
+        prepared: list[Replay | JobRejected] = []
+        for start in range(0, len(jobs), OPENED):
+            letters = await self._letters.open(jobs[start : start + OPENED])
+            prepared += await self._replayer.prepare(letters, model=model)
+        return prepared
 
     async def _pages(self, which: Which) -> AsyncIterator[list[Job]]:
         # Replayed ones that fail at once come back into the registries that are being read.

@@ -98,8 +98,8 @@ def _prepare(submission: Submission, router: Router, settings: JobSettings, fact
     request_json = encode_request(request, max_bytes=settings.max_body_bytes)
     tokens = estimate_prompt_tokens(request, request_json), request.output_limit_tokens or 0
     entries: Sequence[Entry]
+    tags = check_tags(submission.tags) if submission.tags else ()
     if _asks_groups(request, router):
-        tags = _tags(submission.tags)
         features = cache(lambda: features_of(request, request_json, tags))
         way = find_way(request, features, router, facts)
         record = job_record(request.model, (), client=client, source=source, batch=batch) | way_fields(
@@ -156,7 +156,12 @@ def _lane(value: Any) -> Lane:
         raise InvalidRequest(f"lane: must be one of {allowed}", field="lane") from None
 
 
-def _tags(value: Any) -> Sequence[str]:
+def check_tags(value: Any) -> tuple[str, ...]:
+    """Tags of a caller's (`Submission.tags`).
+
+    Raises:
+        InvalidRequest: They are something else.
+    """
     is_list = isinstance(value, Sequence) and not isinstance(value, str) and len(value) <= MAX_TAGS
     if is_list and all(isinstance(tag, str) and 0 < len(tag) <= 64 for tag in value):
         return tuple(value)

@@ -21,7 +21,7 @@ class GroupFollower:
     def __init__(self, groups: GroupStore, router: Router) -> None:
         self._groups = groups
         self._router = router
-        self._version = 0
+        self._version = b""
 
     async def catch_up(self) -> None:
         """Take over what has changed.
@@ -29,10 +29,14 @@ class GroupFollower:
         Raises:
             StoreUnavailable: No answer from Redis; the groups stay as they were.
         """
-        # Another number is another state: a Redis that lost its data begins at 0 again.
-        if await self._groups.version() == self._version:
+        version = await self._groups.version()
+        if version == self._version:
             return
-        self._version, run_time = await self._groups.read()
+        (
+            _,
+            run_time,
+        ) = await self._groups.read()  # perhaps of a version after that one: then it is read once more
+        self._version = version
         self._router.follow(self._router.groups.with_run_time(run_time))
 
     async def run(self) -> None:

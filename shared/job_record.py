@@ -7,9 +7,10 @@ from typing import Any
 
 from shared.job import Candidate
 from shared.routing import MAX_CANDIDATES, Selection
+from shared.settings import MAX_TARGETS
 
-MAX_SCALE = 100
-"""Highest rating of any group (`GroupSettings.complexity_threshold`)."""
+MAX_SCALE, MAX_TIMEOUT_S, MAX_CACHE_S = 100, 3600, 30 * 86_400
+"""The bounds that `GroupSettings` has for `complexity_threshold`, `selector_timeout_s` and `cache_s`."""
 
 
 def job_record(
@@ -20,7 +21,10 @@ def job_record(
     source: str | None = None,
     batch: str | None = None,
 ) -> dict[str, Any]:
-    """The record of any job; groups add `chain`, and while a rating is wanted `selection` and `unrated_chain`.
+    """The record of any job.
+
+    Groups add `chain`, `tags`, the `fallback_chain` of groups among the fallbacks, and while a rating is wanted
+    `selection` and `unrated_chain` (`way.py`).
 
     Args:
         model: The name that was asked for.
@@ -34,6 +38,9 @@ def selection_fields(selection: Selection, tags: Sequence[str]) -> dict[str, Any
     """As `read_selection` reads it; the selectors are the first of the job's candidates, so many are."""
     return {
         "group": selection.group_id,
+        "targets": selection.targets,
+        "groups": selection.groups,
+        "has_fallbacks": selection.has_fallbacks,
         "selectors": len(selection.candidates),
         "scale": selection.scale,
         "timeout_s": selection.timeout_s,
@@ -53,6 +60,9 @@ def read_selection(value: Any, candidates: Sequence[Candidate]) -> tuple[Selecti
     match value:
         case {
             "group": str(group_id),
+            "targets": [*targets],
+            "groups": list(groups),
+            "has_fallbacks": bool(has_fallbacks),
             "selectors": int(selectors),
             "scale": int(scale),
             "timeout_s": int() | float() as timeout_s,
@@ -60,19 +70,33 @@ def read_selection(value: Any, candidates: Sequence[Candidate]) -> tuple[Selecti
             "chain": list(chain),
             "rest": list(rest),
             "tags": list(tags),
-        } if 1 <= selectors <= len(candidates) and 2 <= scale <= MAX_SCALE and len(rest) <= MAX_CANDIDATES:
+        } if (
+            1 <= selectors <= len(candidates)
+            and 1 <= len(targets) <= MAX_TARGETS
+            and 2 <= scale <= MAX_SCALE
+            and 0 <= timeout_s <= MAX_TIMEOUT_S
+            and 0 <= cache_s <= MAX_CACHE_S
+            and len(rest) <= MAX_CANDIDATES
+        ):
             selection = Selection(
                 group_id,
+                _texts(targets),
+                _texts(groups),
+                has_fallbacks,
                 tuple(candidates[:selectors]),
                 scale,
                 timeout_s,
                 cache_s,
-                tuple(map(str, chain)),
+                _texts(chain),
                 read_candidates(rest),
             )
-            return selection, tuple(map(str, tags))
+            return selection, _texts(tags)
         case _:
             raise ValueError("cq_info.selection is not a wanted rating")
+
+
+def _texts(values: list[Any]) -> tuple[str, ...]:
+    return tuple(map(str, values))
 
 
 def read_candidates(value: Any) -> tuple[Candidate, ...]:

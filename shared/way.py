@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,8 +15,9 @@ from shared.routing import MAX_CANDIDATES, Facts, Features, Route, Router, Selec
 from shared.routing.classifier import MAX_RATING_TOKENS, rating_request
 from shared.tokens import estimate_prompt_tokens
 
-Entry = tuple[str, str] | tuple[str, str, int, int]
-"""A candidate as the store has it: provider and model; with a call's prompt and output tokens where they differ."""
+Entry = tuple[str, str] | tuple[str, str, int, int] | tuple[str, str, int, int, str]
+"""A candidate as the store has it: provider and model; where they differ, a call's prompt and output tokens; and
+`rating` for a selector (`shared/store/lua/lib/failover.lua`)."""
 
 
 class Way(NamedTuple):
@@ -30,6 +31,8 @@ class Way(NamedTuple):
     """The rating that is wanted first."""
     unrated_chain: tuple[str, ...] = ()
     """The decisions if no selector answers."""
+    fallback_chain: tuple[str, ...] = ()
+    """The decisions of groups among the fallbacks, behind those of the request's own."""
 
 
 def find_way(request: ChatRequest, features: Callable[[], Features], router: Router, facts: Facts) -> Way:
@@ -39,9 +42,18 @@ def find_way(request: ChatRequest, features: Callable[[], Features], router: Rou
         ProviderNotFound, InvalidRequest: One of the names leads nowhere.
     """
     route = router.route(request.model, request, features, facts)
-    others = [router.route(name, request, features, facts) for name in request.fallbacks or ()]
-    rest = [one for other in others for one in _unrated(other, request, features, router, facts).candidates]
-    return _way(route, rest, request, features, router, facts)
+    others = [
+        _unrated(router.route(name, request, features, facts), request, features, router, facts)
+        for name in request.fallbacks or ()
+    ]
+    rest = [one for other in others for one in other.candidates]
+    way = _way(route, rest, request, features, router, facts)
+    fallback_chain = [step for other in others if other.chain for step in _else(other.chain)]
+    if not fallback_chain:
+        return way
+    # Of a name that is no group the decisions begin with where it leads, so that the others can follow.
+    chain = way.chain or (f"{route.provider}/{route.upstream_model}",)
+    return way._replace(chain=chain, fallback_chain=tuple(fallback_chain))
 
 
 def find_way_rated(
@@ -57,9 +69,7 @@ def find_way_rated(
     Raises:
         ProviderNotFound, InvalidRequest: Its group leads nowhere any more.
     """
-    route = router.select(
-        selection.group_id, rating, request, features, facts, chain=selection.chain, rest=selection.rest
-    )
+    route = router.select(selection, rating, request, features, facts)
     return _way(route, (), request, features, router, facts)
 
 
@@ -85,10 +95,12 @@ def _unrated(
 ) -> Route:
     """Where a route leads when no selector answers."""
     while (selection := route.selection) is not None:
-        route = router.select(
-            selection.group_id, None, request, features, facts, chain=selection.chain, rest=selection.rest
-        )
+        route = router.select(selection, None, request, features, facts)
     return route
+
+
+def _else(chain: tuple[str, ...]) -> tuple[str, ...]:
+    return (f"else {chain[0]}", *chain[1:])
 
 
 def _distinct(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
@@ -99,11 +111,14 @@ def way_fields(way: Way, *, tags: Sequence[str]) -> dict[str, Any]:
     """What stands of it beside the request (`job_record.py`).
 
     Args:
-        tags: The caller's, which are needed again after a rating.
+        tags: The caller's, which are needed again after a rating, and when the job is replayed.
     """
-    fields = {"candidates": [(one.provider, one.model) for one in way.candidates], "chain": way.chain}
+    fields: dict[str, Any] = {"candidates": [(one.provider, one.model) for one in way.candidates]}
+    fields["chain"] = way.chain
+    if way.fallback_chain:
+        fields["fallback_chain"] = way.fallback_chain
     if way.selection is None:
-        return fields
+        return fields | {"tags": tags} if tags else fields
     return fields | {"selection": selection_fields(way.selection, tags), "unrated_chain": way.unrated_chain}
 
 
@@ -122,7 +137,15 @@ def way_entries(
     if way.selection is None:
         return [*pairs], (prompt_tokens, output_tokens)
     selectors = len(way.selection.candidates)
-    own = [(provider, model, prompt_tokens, output_tokens) for provider, model in pairs[selectors:]]
     asked = rating_request(pairs[0][1], features().text, way.selection.scale)
-    rating_tokens = estimate_prompt_tokens(asked, orjson.dumps(asked.body()))
-    return [*pairs[:selectors], *own], (rating_tokens, MAX_RATING_TOKENS)
+    first = estimate_prompt_tokens(asked, orjson.dumps(asked.body())), MAX_RATING_TOKENS
+    rating = [(provider, model, *first, "rating") for provider, model in pairs[:selectors]]
+    own = [(provider, model, prompt_tokens, output_tokens) for provider, model in pairs[selectors:]]
+    return [*rating, *own], first
+
+
+def read_tags(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """The caller's tags in a record (`way_fields`), as far as groups were asked; untrusted."""
+    selection = record.get("selection")
+    tags = (selection if isinstance(selection, dict) else record).get("tags")
+    return tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()

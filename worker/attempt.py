@@ -13,8 +13,15 @@ from typing import Literal, NamedTuple
 import orjson
 
 from shared.catalogue import Catalogue
-from shared.errors import ChatqError, OutOfSockets, QuotaExhausted, RateLimited, UpstreamError
-from shared.job import EXPIRED
+from shared.errors import (
+    CandidateUnfit,
+    ChatqError,
+    OutOfSockets,
+    QuotaExhausted,
+    RateLimited,
+    UpstreamError,
+)
+from shared.job import EXPIRED, Lane
 from shared.routing import Router, Selection
 from shared.store.call_result import CallResult, Verdict
 from shared.store.grants import Grant, Outcome, OutcomeKind, Release, Routed, Settlement
@@ -22,9 +29,9 @@ from worker.costing import NOTHING_TO_PAY, Cost, Costing, record
 from worker.events import attempt_event, error_class, outcome_beside_attempt, outcome_event
 from worker.metrics import WorkerMetrics
 from worker.output_limit import limited
-from worker.rating import Rater
+from worker.rating import Question, Rater
 from worker.upstream import Answer, Upstream
-from worker.verdict import End, GiveBack, History, RetryPolicy, blame, judge
+from worker.verdict import UNRATED, End, GiveBack, History, RetryPolicy, blame, judge
 from worker.work import Work, open_work
 
 log = logging.getLogger(__name__)
@@ -147,22 +154,47 @@ class AttemptRunner:
             return _dropped(slot, work, self._measured(grant, work, started))
         return _completed(grant, work, answer, self._measured(grant, work, started, answer=answer))
 
-    async def _rate(self, slot: Slot, work: Work, selection: Selection, started: float) -> Routed:
+    async def _rate(self, slot: Slot, work: Work, selection: Selection, started: float) -> Settlement:
         """Have the job rated, unless it is known how, and send it on to its target."""
-        grant, event, shown = slot.grant, b"", _not_called(slot.grant)
-        question = self._rater.question(work, selection)
+        grant = slot.grant
+        question = self._rater.question(work, selection, Lane(grant.queue.rpartition(".")[2]))
         rating = await self._rater.known(question)
+        if rating is not None:
+            return await self._send_on(slot, question, rating, b"", _not_called(grant))
+        remaining_s = slot.remaining_s()
+        least_s = selection.timeout_s if remaining_s is None else min(selection.timeout_s, remaining_s)
+        answer = await self._call(grant, question.call, least_s)
+        call = self._measured(grant, question.call, started, answer=answer)
+        event = attempt_event(grant, work, duration_s=call.duration_s, answer=answer, cost=call.cost)
+        shown, rating = _answered(grant, answer, call), question.read(answer)
         if rating is None:
-            remaining_s = slot.remaining_s()
-            least_s = selection.timeout_s if remaining_s is None else min(selection.timeout_s, remaining_s)
-            answer = await self._call(grant, question.call, least_s)
-            rating = question.read(answer)
-            call = self._measured(grant, question.call, started, answer=answer)
-            event = attempt_event(grant, work, duration_s=call.duration_s, answer=answer, cost=call.cost)
-            shown = _answered(grant, answer, call)
-            await self._rater.keep(question, rating)
-        info, route = await self._rater.send_on(grant, question, rating)
-        return Routed(grant, info, route, event, shown)
+            error = CandidateUnfit(
+                "the selector's answer was cut off before it said a number: does it think?"
+            )
+            return _give_back(grant, work, UNRATED, error, event, shown)
+        return await self._send_on(slot, question, rating, event, shown)
+
+    async def _send_on(
+        self, slot: Slot, question: Question, rating: int, event: bytes, shown: bytes
+    ) -> Settlement:
+        """Send a rated job on. The rating is paid for by now: whatever happens, it is on the books."""
+        grant, work = slot.grant, question.work
+        try:
+            if event:
+                await self._rater.keep(question, rating)
+            await self._rater.prepare(question, rating)
+        except asyncio.CancelledError:
+            if slot.stop != "drained":  # a worker that stops sends it on by what it knows
+                error = UpstreamError(f"the job was dropped: {slot.stop}", code=slot.stop)
+                return _end(grant, work, "stopped", error, event, shown)
+        try:
+            return Routed(grant, *self._rater.send_on(grant, question, rating), event, shown)
+        except ChatqError as exc:
+            return _give_back(grant, work, UNRATED, exc, event, shown)
+        except Exception as exc:  # a bug of ours: the job can do without a rating
+            log.exception("job %s: its rating %d leads nowhere", grant.job_id, rating)
+            bug = InternalError(f"internal error: {type(exc).__name__}")
+            return _give_back(grant, work, UNRATED, bug, event, shown)
 
     def _measured(
         self,
@@ -240,7 +272,7 @@ class AttemptRunner:
 
 def _not_called(grant: Grant) -> bytes:
     """No call was made: what was booked for it goes back."""
-    return CallResult(grant.reserved, grant.claimed_at, "refused").encode()
+    return CallResult(grant.reserved, grant.claimed_at, "uncalled").encode()
 
 
 def _history(slot: Slot, work: Work | None) -> History:

@@ -147,7 +147,7 @@ class WorkerProcess:
         await self._settle_left_behind(grants)
         with ExitStack() as stack:
             spool = self._open_spool(stack)
-            engine = self._engine(store, grants, upstreams, promoter, spool)
+            engine = self._engine(store, groups, grants, upstreams, promoter, spool)
             self._take_signals(engine)
             heartbeat = stack.enter_context(self._heartbeat(store, engine))
             beating = self._role(engine, "heartbeat", heartbeat.run())
@@ -220,6 +220,7 @@ class WorkerProcess:
     def _engine(
         self,
         store: Store,
+        groups: GroupFollower,
         grants: GrantStore,
         upstreams: Mapping[str, Upstream],
         promoter: Promoter,
@@ -233,7 +234,6 @@ class WorkerProcess:
         facts = LiveFacts(
             store,
             self._catalogue,
-            lane=Lane.DEFAULT,
             closed_s=self._settings.routing.failover_after_s,
         )
         attempts = AttemptRunner(
@@ -241,7 +241,7 @@ class WorkerProcess:
             upstreams,
             policy,
             catalogue=self._catalogue,
-            rater=Rater(self._router, facts, RatingStore(store), max_bytes=max_bytes),
+            rater=Rater(self._router, groups, facts, RatingStore(store), max_bytes=max_bytes),
             max_bytes=max_bytes,
             metrics=self._metrics,
         )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import orjson
 
 from shared.chat import encode_request
-from shared.errors import StoreError
+from shared.errors import JobRejected, StoreError
+from shared.group_follower import GroupFollower
+from shared.job import Lane
 from shared.live_facts import LiveFacts
 from shared.routing import Features, Router, Selection, features_of
 from shared.routing.classifier import rating_key, rating_request, read_rating
@@ -29,6 +33,7 @@ class Question:
 
     work: Work
     selection: Selection
+    lane: Lane
     request_json: bytes
 
     @cached_property
@@ -49,13 +54,16 @@ class Question:
         asked = rating_request(self.work.candidate.model, self.features.text, self.selection.scale)
         return replace(self.work, request=asked)
 
-    def read(self, answer: Answer) -> int:
-        """The rating in a selector's answer."""
+    def read(self, answer: Answer) -> int | None:
+        """The rating in a selector's answer; None for one that was cut off before it said anything.
+
+        That is no bad rating but none: a model that thinks, whatever it is told, has no room left for its answer.
+        """
         match answer.response:
-            case {"choices": [{"message": {"content": str(text)}}, *_]}:
+            case {"choices": [{"message": {"content": str(text)}}, *_]} if text.strip():
                 return read_rating(text, self.selection.scale)
             case _:
-                return read_rating(None, self.selection.scale)
+                return None if answer.finish_reason == "length" else read_rating(None, self.selection.scale)
 
 
 class Rater:
@@ -63,62 +71,71 @@ class Rater:
 
     Args:
         router: With the groups as they are now.
+        groups: Keeps them so.
         facts: What groups go by.
         ratings: Ratings of before.
         max_bytes: Largest request.
     """
 
-    def __init__(self, router: Router, facts: LiveFacts, ratings: RatingStore, *, max_bytes: int) -> None:
+    def __init__(
+        self,
+        router: Router,
+        groups: GroupFollower,
+        facts: LiveFacts,
+        ratings: RatingStore,
+        *,
+        max_bytes: int,
+    ) -> None:
         self._router = router
+        self._groups = groups
         self._facts = facts
         self._ratings = ratings
         self._max_bytes = max_bytes
 
-    def question(self, work: Work, selection: Selection) -> Question:
+    def question(self, work: Work, selection: Selection, lane: Lane) -> Question:
         """The question that a job stands for."""
-        return Question(work, selection, encode_request(work.request, max_bytes=self._max_bytes))
+        return Question(work, selection, lane, encode_request(work.request, max_bytes=self._max_bytes))
 
     async def known(self, question: Question) -> int | None:
         """The rating of an identical message, where its group keeps them."""
         if not question.selection.cache_s:
             return None
-        try:
+        with _despite("a rating is made again"):
             return await self._ratings.get(question.key)
-        except StoreError as exc:
-            log.warning("a rating is made again: %s", exc)
-            return None
+        return None
 
     async def keep(self, question: Question, rating: int) -> None:
         """Keep a rating, where its group keeps them."""
-        if not question.selection.cache_s:
-            return
-        try:
-            await self._ratings.put(question.key, rating, keep_s=question.selection.cache_s)
-        except StoreError as exc:
-            log.warning("a rating is not kept: %s", exc)
+        if question.selection.cache_s:
+            with _despite("a rating is not kept"):
+                await self._ratings.put(question.key, rating, keep_s=question.selection.cache_s)
 
-    async def send_on(self, grant: Grant, question: Question, rating: int) -> tuple[bytes, bytes]:
+    async def prepare(self, question: Question, rating: int) -> None:
+        """Learn what `send_on` goes by: groups as they are now, and facts of the candidates it will ask for."""
+        # A rejection is told when it counts.
+        with _despite("groups go by what was known before"), suppress(JobRejected):
+            await self._groups.catch_up()
+            await self._facts.decide(lambda: self._way(question, rating))
+
+    def send_on(self, grant: Grant, question: Question, rating: int) -> tuple[bytes, bytes]:
         """What the job is from now on: its record and its candidates, as JSON (`Routed.info`, `Routed.route`).
 
         Raises:
             InvalidRequest, ProviderNotFound: The group leads nowhere any more.
         """
-        await self._refresh()
         way = self._way(question, rating)
-        if self._facts.is_lacking:  # it was decided in the dark: some were asked for the first time
-            await self._refresh()
-            way = self._way(question, rating)
+        self._facts.sent(way.candidates[0], question.lane)
         request = question.work.request
         prompt_tokens = estimate_prompt_tokens(request, question.request_json)
         entries, first = way_entries(
             way, lambda: question.features, prompt_tokens, request.output_limit_tokens or 0
         )
+        if way.selection is None:  # so far the job's tokens were the rating's
+            entries[0] = (*entries[0][:2], *first)
         record = orjson.loads(grant.info)
         for field in ("selection", "unrated_chain"):
             record.pop(field, None)
-        # The first entry says what its call asks for, too: so far the job's cost was the rating's.
-        route = [(*entries[0][:2], *first), *entries[1:]]
-        return orjson.dumps(record | way_fields(way, tags=question.work.tags)), orjson.dumps(route)
+        return orjson.dumps(record | way_fields(way, tags=question.work.tags)), orjson.dumps(entries)
 
     def _way(self, question: Question, rating: int) -> Way:
         return find_way_rated(
@@ -127,11 +144,14 @@ class Rater:
             question.work.request,
             lambda: question.features,
             self._router,
-            self._facts,
+            self._facts.of(question.lane),
         )
 
-    async def _refresh(self) -> None:
-        try:
-            await self._facts.refresh()
-        except StoreError as exc:
-            log.warning("groups go by what was known before: %s", exc)
+
+@contextmanager
+def _despite(what: str) -> Iterator[None]:
+    """Go on without the store where it is a help only."""
+    try:
+        yield
+    except StoreError as exc:
+        log.warning("%s: %s", what, exc)

@@ -84,9 +84,13 @@ class GiveBack:
         gives_attempt_back: It was no attempt.
     """
 
-    reason: Literal["backoff", "rate_limited", "next", "elsewhere"]
+    reason: Literal["backoff", "rate_limited", "next", "unrated", "elsewhere"]
     delay_s: float = 0.0
     gives_attempt_back: bool = False
+
+
+UNRATED = GiveBack("unrated", gives_attempt_back=True)
+"""The selector gave no rating: another one is asked, or the job goes where the rules of its group send it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +127,9 @@ def _judge(error: ChatqError, policy: RetryPolicy, history: History, rng: random
                 wait_s = error.retry_after_s
                 wait_s = error.wait_range_s[0] if wait_s is None else wait_s
                 return GiveBack("rate_limited", wait_s, gives_attempt_back=True)
-            return _next(history)
-        case _ if history.is_rating:  # without a rating it goes to what the heuristic chose
-            return GiveBack("next", gives_attempt_back=True)
+            return UNRATED if history.is_rating else _next(history)
+        case _ if history.is_rating:
+            return UNRATED
         case CredentialRejected() | CandidateUnfit():
             return _next(history)
         case UpstreamUnavailable():

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from producer.submission import Submission, asked_models, prepare
 from shared.errors import JobRejected
-from shared.job import Candidate
+from shared.job import Candidate, Lane
 from shared.live_facts import LiveFacts
 from shared.routing import Router
 from shared.settings import JobSettings
@@ -115,11 +115,10 @@ class Estimator:
         facts = self._facts
         if facts is None or not any(map(self._router.group_of, asked_models([submission]))):
             return prepare(submission, self._router, self._jobs)
-        await facts.refresh()
-        job = prepare(submission, self._router, self._jobs, facts)
-        if facts.is_lacking:  # it asked for some for the first time
-            await facts.refresh()
-            job = prepare(submission, self._router, self._jobs, facts)
+        lane = Lane(submission.lane)
+        job = await facts.decide(lambda: prepare(submission, self._router, self._jobs, facts.of(lane)))
+        if isinstance(job, NewJob):
+            facts.sent(Candidate(*job.candidates[0][:2]), lane)
         return job
 
     async def _call(self, candidate: Candidate, prompt_tokens: int, cap: int) -> Call:

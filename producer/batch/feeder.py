@@ -39,7 +39,7 @@ class Feed:
     def submission(self, line: Line) -> Submission:
         """The submission of a line."""
         key = line_key(self.run, line.number)
-        return Submission(line.body, lane=self.lane, idempotency_key=key, client=self.client, batch=self.run)
+        return Submission(line.body, self.lane, key, client=self.client, tags=line.tags, batch=self.run)
 
     def job_id(self, line: Line) -> str:
         """The id of its job."""

@@ -1,7 +1,8 @@
 """The reader: turns input lines into chat requests, and what is wrong with a line into a record of it.
 
 A line is an OpenAI batch line (`custom_id`, `method`, `url`, `body`), or a short one: `prompt` or `messages` with
-optional `id`, `system`, `model` and parameters. Rules and codes: openai-wire §7.4, §7.5.
+optional `id`, `system`, `model` and parameters. Both may have `tags` beside that. Rules and codes: openai-wire
+§7.4, §7.5.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import orjson
 
 from producer.batch.ledger import Ledger, id_hash
 from producer.batch.lines import Problem, RawLine
-from shared.errors import BatchRefused
+from producer.submission import check_tags
+from shared.errors import BatchRefused, InvalidRequest
 
 URLS = ("/v1/chat/completions", "/chat/completions")
 """The endpoint; files written for Azure leave out `/v1`."""
@@ -32,6 +34,8 @@ class Line:
     body: dict[str, Any]
     size: int
     """Bytes in the file."""
+    tags: tuple[str, ...] = ()
+    """What the rules of groups may ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class Reader:
         ledger: Recorded lines; also used to find duplicate ids.
         model: For lines that name none.
         fallbacks: Models to go on with, for lines that state none.
+        tags: For lines that state none.
     """
 
     def __init__(
@@ -77,11 +82,13 @@ class Reader:
         *,
         model: str | None,
         fallbacks: Sequence[str] = (),
+        tags: Sequence[str] = (),
     ) -> None:
         self._lines = lines
         self._ledger = ledger
         self._model = model
         self._fallbacks = list(fallbacks)
+        self._tags = tuple(tags)
         self.count = 0
         """Lines that were not blank, so far."""
 
@@ -97,7 +104,7 @@ class Reader:
             if raw.problem is None and not raw.data.strip():
                 continue
             self.count += 1
-            line = parse_line(raw, model=self._model)
+            line = parse_line(raw, model=self._model, tags=self._tags)
             if self._fallbacks and isinstance(line, Line):
                 line.body.setdefault("fallbacks", self._fallbacks)
             if not self._ledger.is_first(line.custom_id):
@@ -124,18 +131,24 @@ class Reader:
         return True
 
 
-def parse_line(raw: RawLine, *, model: str | None) -> Line | BadLine:
-    """Read one line that is not blank."""
+def parse_line(raw: RawLine, *, model: str | None, tags: tuple[str, ...] = ()) -> Line | BadLine:
+    """Read one line that is not blank.
+
+    Args:
+        model: For a line that names none.
+        tags: For a line that states none.
+    """
     custom_id = default_id(raw.number)
     try:
         fields = _decode(raw)
         custom_id = _custom_id(fields) or custom_id
+        given_tags = _tags(fields)
         body = _batch_body(fields) if fields.keys() & {"body", "url", "method"} else _short_body(fields)
         if body.get("model") in (None, ""):
             body["model"] = _required_model(model)
     except _Bad as exc:
         return BadLine(raw.number, custom_id, exc.code, str(exc))
-    return Line(raw.number, custom_id, body, len(raw.data))
+    return Line(raw.number, custom_id, body, len(raw.data), tags if given_tags is None else given_tags)
 
 
 def _decode(raw: RawLine) -> dict[str, Any]:
@@ -160,6 +173,15 @@ def _custom_id(fields: dict[str, Any]) -> str | None:
     if not isinstance(given, str) or not 0 < len(given) <= MAX_CUSTOM_ID:
         raise _Bad("invalid_custom_id", f"its id must be a text of 1 to {MAX_CUSTOM_ID} characters")
     return given
+
+
+def _tags(fields: dict[str, Any]) -> tuple[str, ...] | None:
+    """Take the line's tags out of the fields; None = it states none."""
+    given = fields.pop("tags", None)
+    try:
+        return None if given is None else check_tags(given)
+    except InvalidRequest as exc:
+        raise _Bad(exc.code, str(exc)) from None
 
 
 def _batch_body(fields: dict[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class Plan:
         model: For lines that name none.
         window: Most lines between input and output at a time, in Redis or waiting to be written.
         fallbacks: Models to go on with, for lines that state none.
+        tags: What the rules of groups may ask for, for lines that state none.
         max_line_bytes: A longer line is refused without being kept.
         retry_s: How long an unreachable Redis is borne.
     """
@@ -48,6 +49,7 @@ class Plan:
     max_line_bytes: int
     retry_s: float
     fallbacks: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 class BatchRun:
@@ -105,7 +107,8 @@ class BatchRun:
             await self._funds.budget.look_at_client()
         file = open_input(self._plan.source)
         lines = read_lines(file, max_bytes=self._plan.max_line_bytes)
-        reader = Reader(lines, self._books.ledger, model=self._plan.model, fallbacks=self._plan.fallbacks)
+        plan = self._plan
+        reader = Reader(lines, self._books.ledger, model=plan.model, fallbacks=plan.fallbacks, tags=plan.tags)
         window = Window(self._plan.window)
         source = Source(reader, group_lines=max(1, min(GROUP_LINES, window.size // 4)))
         recorder = Recorder(self._books.files, self._client, window, self._tally, run=self._books.run)

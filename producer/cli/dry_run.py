@@ -44,11 +44,13 @@ async def dry_run(context: CliContext, options: Options) -> dict[str, Any]:
         StoreError: No answer from Redis, where limits and usual sizes are.
     """
     async with open_store(context) as store:
-        estimator = await make_estimator(context, store, options.lane)
+        estimator = await make_estimator(context, store)
         with closing(Ledger()) as ledger, open_input(options.source) as file:
             forecast = Forecast(_recorded_before(options, ledger))
             lines = read_lines(file, max_bytes=max_line_bytes(context.settings))
-            reader = Reader(lines, ledger, model=options.model, fallbacks=options.fallbacks)
+            reader = Reader(
+                lines, ledger, model=options.model, fallbacks=options.fallbacks, tags=options.tags
+            )
             await _read(reader, forecast, estimator, options)
         loads = _loads(context, forecast, options.client)
         pace = slowest(loads, await _ceilings(context, store, loads))
@@ -70,7 +72,9 @@ async def _read(
         if isinstance(line, BadLine):
             forecast.add_bad(line)
             continue
-        found = await estimator.estimate(Submission(line.body, lane=options.lane, client=options.client))
+        found = await estimator.estimate(
+            Submission(line.body, lane=options.lane, client=options.client, tags=line.tags)
+        )
         if isinstance(found, JobRejected):
             forecast.add_bad(BadLine(line.number, line.custom_id, found.code, str(found)))
         else:

@@ -15,7 +15,6 @@ from producer.cli.run_options import Options
 from producer.cli.session import warn
 from shared.catalogue import Catalogue
 from shared.group_follower import GroupFollower
-from shared.job import Lane
 from shared.live_facts import LiveFacts
 from shared.store.connect import Store
 from shared.store.costs import ClientSpend
@@ -48,12 +47,12 @@ async def open_funds(
             if not context.settings.telemetry.enabled:
                 warn("telemetry is off: what others spend for this client is not seen")
         budget = Budget(max_cost_usd=options.max_cost_usd, spent=spent, client=client)
-        yield Funds(budget, await make_estimator(context, store, options.lane))
+        yield Funds(budget, await make_estimator(context, store))
     finally:
         await store.close()
 
 
-async def make_estimator(context: CliContext, store: Store, lane: Lane) -> Estimator:
+async def make_estimator(context: CliContext, store: Store) -> Estimator:
     """An estimator with the prices of the catalogue, and the groups, sizes and facts of this store.
 
     Raises:
@@ -63,7 +62,7 @@ async def make_estimator(context: CliContext, store: Store, lane: Lane) -> Estim
     await GroupFollower(GroupStore(store), router).catch_up()
     catalogue = Catalogue.from_settings(settings)
     usual = UsualCalls(store, {name: one.account for name, one in context.registry.registered.items()})
-    facts = LiveFacts(store, catalogue, lane=lane, closed_s=settings.routing.failover_after_s)
+    facts = LiveFacts(store, catalogue, closed_s=settings.routing.failover_after_s)
     return Estimator(catalogue, router, settings.jobs, usual.of, facts=facts)
 
 

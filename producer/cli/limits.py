@@ -171,4 +171,4 @@ def _state(view: ScopeView) -> str:
         return describe(view.hold).removeprefix(f"{view.hold.scope}: ")
     if view.breaker is not None:
         return f"being tried after {view.opened_why or 'failures'} ({view.breaker})"
-    return f"closed until {moment(view.closed_until)}" if view.closed_until else "open"
+    return f"closed until {moment(view.closed_until)}" if view.closed_until else "ok"

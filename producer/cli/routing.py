@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -17,6 +18,7 @@ from shared.job import Lane
 from shared.providers import ProviderRegistry
 from shared.routing import NO_FACTS, Router, features_of
 from shared.settings import ModelSettings, ProviderSettings, Settings
+from shared.store.embedded import has_been_used
 from shared.way import Way, find_way
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -72,29 +74,55 @@ def route(
 ) -> None:
     """Explain where MODEL would be sent. With --fallback, also what the job would go on with.
 
-    Groups go by the request: give --prompt or --request. Where CHATQ_REDIS_URL is set they also go by what the
-    fleet knows just now, and those made at run time are there.
+    Groups go by the request: give --prompt or --request. They also go by what the fleet knows just now, and those
+    made at run time are there, where a Redis is named or this machine's own one has been used.
     """
-    context.router.resolve(model)  # a name that cannot be one is told as such
-    request = parse_request(
-        {**requested(options), "model": model, **({"fallbacks": list(fallbacks)} if fallbacks else {})}
+    asked = Asked(
+        model,
+        {**requested(options), **({"fallbacks": list(fallbacks)} if fallbacks else {})},
+        tags,
+        Lane(lane),
     )
-    way = _find(context, request, tags)
-    found = describe_way(context.router, model, way, Lane(lane))
+    way = _find(context, asked)
+    found = describe_way(context.router, model, way, asked.lane)
     if as_json:
         echo_json(found)
         return
-    shown = {
-        key: value for key, value in found.items() if key not in ("candidates", "chain", "unrated_chain")
-    }
+    shown = {key: value for key, value in found.items() if key not in _IN_WORDS}
     fields = [(key, str(value or "-")) for key, value in shown.items()]
-    if way.selection is not None:
-        fields.append(("unrated", " → ".join(way.unrated_chain)))
+    if way.fallback_chain:
+        fields.append(("decisions", " → ".join(found["chain"])))
+    if "unrated_chain" in found:
+        fields.append(("unrated", " → ".join(found["unrated_chain"])))
     if len(way.candidates) > 1:
         fields.append(
             ("candidates", ", then ".join(f"{one.provider}: {one.model}" for one in way.candidates))
         )
     echo_fields(fields)
+
+
+_IN_WORDS = ("candidates", "chain", "unrated_chain")
+"""What people are shown in other words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What `chatq route` is asked about."""
+
+    model: str
+    body: dict[str, Any]
+    """Of the request, without the model."""
+    tags: tuple[str, ...]
+    lane: Lane
+
+    def request(self, router: Router) -> ChatRequest:
+        """The request.
+
+        Raises:
+            InvalidRequest, ProviderNotFound: The model leads nowhere, or a field is wrong.
+        """
+        router.resolve(self.model)  # a name that cannot be one is told as such
+        return parse_request({**self.body, "model": self.model})
 
 
 def describe_way(router: Router, model: str, way: Way, lane: Lane) -> dict[str, Any]:
@@ -111,29 +139,31 @@ def describe_way(router: Router, model: str, way: Way, lane: Lane) -> dict[str, 
         "candidates": [{"provider": one.provider, "model": one.model} for one in way.candidates],
         "reason": plain.reason if plain else " → ".join(way.chain),
     }
-    if is_group:
-        found["chain"] = list(way.chain)
+    chain = [*way.chain, *way.fallback_chain]
+    if chain:
+        found["chain"] = chain
     if way.selection is not None:
-        found["unrated_chain"] = list(way.unrated_chain)
+        found["unrated_chain"] = [*way.unrated_chain, *way.fallback_chain]
     return found
 
 
-def _find(context: CliContext, request: ChatRequest, tags: tuple[str, ...]) -> Way:
-    if context.settings.redis.url:
+def _find(context: CliContext, asked: Asked) -> Way:
+    redis = context.settings.redis
+    if redis.url or has_been_used(redis.data_dir):
         try:
-            return run_async(_find_live(context, request, tags))
+            return run_async(_find_live(context, asked))
         except StoreUnavailable as exc:
             warn(f"{exc}; groups made at run time are left out")
+    request = asked.request(context.router)
     request_json = encode_request(request, max_bytes=context.settings.jobs.max_body_bytes)
-    features = cache(lambda: features_of(request, request_json, tags))
+    features = cache(lambda: features_of(request, request_json, asked.tags))
     return find_way(request, features, context.router, NO_FACTS)
 
 
-async def _find_live(context: CliContext, request: ChatRequest, tags: tuple[str, ...]) -> Way:
+async def _find_live(context: CliContext, asked: Asked) -> Way:
     async with open_producer(context, is_warning=False) as producer:
-        way = await producer.route(request, tags=tags)
         context.router.follow(producer.router.groups)
-        return way
+        return await producer.route(asked.request(context.router), lane=asked.lane, tags=asked.tags)
 
 
 @click.command()

@@ -17,11 +17,12 @@ from producer.cli.funds import open_funds
 from producer.cli.output import echo_json
 from producer.cli.own_worker import OwnWorker
 from producer.cli.progress import Display
-from producer.cli.routing import as_json, fallbacks
+from producer.cli.routing import as_json, fallbacks, tags
 from producer.cli.run_options import MIN_WINDOW, Dollars, Options, max_line_bytes
 from producer.cli.session import open_producer, run_async
 from producer.cli.summary import print_summary
 from producer.client import Producer
+from producer.submission import check_tags
 from shared.errors import StoreUnavailable
 from shared.job import Lane
 from shared.labels import check_label
@@ -44,6 +45,7 @@ __all__ = ["Options", "run", "run_batch"]
 )
 @click.option("-m", "--model", help="For lines that name no model.")
 @fallbacks
+@tags
 @click.option(
     "--lane", type=click.Choice([lane.value for lane in Lane]), default=Lane.BATCH.value, show_default=True
 )
@@ -86,12 +88,14 @@ def run(ctx: click.Context, /, as_json: bool, lane: str, **options: Any) -> None
     """Run every line of IN.jsonl (- is standard input, .gz is read) through the queue.
 
     Lines are OpenAI batch lines, or {"prompt": …} / {"messages": …} with optional id, system, model and
-    parameters. Stopped at any moment, the same command goes on where it was. Exits with 1 if any line failed.
+    parameters; "tags": […] beside them are for groups. -m, --fallback and --tag are for lines that state none.
+    Stopped at any moment, the same command goes on where it was. Exits with 1 if any line failed.
 
     With --max-cost or a budget, what does not fit any more is not asked: running calls finish, what waits is
     cancelled, and the lines left get the error budget_reached. With more money the same command asks just them.
     """  # fmt: skip
     chosen = Options(lane=Lane(lane), **options)
+    check_tags(chosen.tags)
     if chosen.is_retry and chosen.is_restart:
         raise click.UsageError("--retry-failed and --restart exclude each other")
     if chosen.is_dry:
@@ -166,6 +170,7 @@ async def _run(context: CliContext, options: Options, books: Books, tally: Tally
             source=options.source,
             model=options.model,
             fallbacks=options.fallbacks,
+            tags=options.tags,
             lane=options.lane,
             window=options.window or max(MIN_WINDOW, 2 * concurrency),
             max_line_bytes=max_line_bytes(settings),

@@ -35,6 +35,7 @@ class Options:
     output: Path | None
     model: str | None = None
     fallbacks: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     lane: Lane = Lane.BATCH
     client: str = DEFAULT_CLIENT
     window: int | None = None

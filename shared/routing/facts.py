@@ -12,7 +12,7 @@ class Facts(Protocol):
     """What is known of candidates. Asked often, so answers come from memory."""
 
     def is_open(self, candidate: Candidate) -> bool:
-        """Whether it takes no calls just now: its breaker is open, or it is closed for a while."""
+        """Whether it takes no calls just now: a breaker is open, or it is closed for a while."""
         ...
 
     def price_usd(self, candidate: Candidate, input_tokens: int, output_tokens: int) -> Decimal | None:
@@ -20,11 +20,17 @@ class Facts(Protocol):
         ...
 
     def p50_s(self, candidate: Candidate) -> float | None:
-        """The usual time of its calls lately, in seconds; None = none was seen."""
+        """The usual time of its answers lately, in seconds; None = it was not tried.
+
+        Infinite = it was tried, and has never answered.
+        """
         ...
 
     def finish_in_s(self, candidate: Candidate) -> float | None:
-        """When a job that is added now would be finished, in seconds from now; None = not known."""
+        """When a job that is added now would be finished, in seconds from now; None = nothing is known of it.
+
+        Infinite = it was tried, and has never answered: what fails at once has no backlog either.
+        """
         ...
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from shared.chat import ChatRequest
 from shared.errors import InvalidRequest, ProviderNotFound
 from shared.job import Candidate, Lane
@@ -15,8 +17,9 @@ from shared.routing.facts import NO_FACTS, Facts
 from shared.routing.features import NO_FEATURES, Features
 from shared.routing.groups import Group, GroupBook
 from shared.routing.names import infer_provider
+from shared.routing.rules import Rules
 from shared.routing.walk import Selection, Walk
-from shared.settings import ModelSettings, Settings
+from shared.settings import GroupSettings, ModelSettings, Settings
 
 CLOUD_SUFFIX = ":cloud"
 """Ollama's own mark for a model that runs on Ollama Cloud (docs/provider-wire.md §1, Quirks)."""
@@ -186,41 +189,55 @@ class Router:
 
     def select(
         self,
-        group_id: str,
+        selection: Selection,
         rating: int | None,
         request: ChatRequest,
         features: Callable[[], Features],
         facts: Facts = NO_FACTS,
-        *,
-        chain: tuple[str, ...] = (),
-        rest: tuple[Candidate, ...] = (),
     ) -> Route:
         """Go on after a rating: from the group that wanted it to the target that it means.
 
         The chosen target's candidates come first, then those of the nearest stronger target up to the
-        strongest, then the weaker ones; with `fallback = false` the chosen one's alone.
+        strongest, then the weaker ones; with `fallback = false` the chosen one's alone. The group's targets are
+        those of when the rating was wanted, whatever has become of the group.
 
         Args:
-            group_id: The group (`Selection.group_id`).
+            selection: What was wanted.
             rating: 1 to the selection's scale, clamped; None = the selector failed, so the group's rules decide.
             request: The request.
             features: Its features; called once, and only when a group asks.
             facts: What is known of candidates.
-            chain: The decisions before (`Selection.chain`).
-            rest: What the groups around this one would go on with (`Selection.rest`).
 
         Returns:
             The route; with a `selection` again when the chosen target is a group that wants a rating as well.
 
         Raises:
-            InvalidRequest: There is no such group any more, or it cannot be used.
+            InvalidRequest: A target that was a group is none here, or it or the group itself cannot be used.
             ProviderNotFound: Nothing of it is registered.
         """
-        group = self._groups.get(group_id)
+        walk = Walk(self._end, features, request, facts, self._random, rating=(selection.group_id, rating))
+        group = self._groups.get(selection.group_id) if rating is None else self._as_it_was(selection)
         if group is None:
-            raise InvalidRequest(f"group {group_id!r} does not exist any more", field="model")
-        walk = Walk(self._end, features, request, facts, self._random, rating=(group_id, rating))
-        return self._by_group(request.model, group, walk, chain, rest)
+            raise InvalidRequest(f"group {selection.group_id!r} does not exist any more", field="model")
+        return self._by_group(request.model, group, walk, selection.chain, selection.rest)
+
+    def _as_it_was(self, selection: Selection) -> Group:
+        """The group that wanted a rating, as it was then."""
+        for name in selection.groups:
+            if self.group_of(name) is None:
+                text = f"group {name!r}, a target of {selection.group_id!r}, does not exist here"
+                raise InvalidRequest(text, field="model")
+        try:
+            definition = GroupSettings(
+                strategy="classifier",
+                targets=selection.targets,
+                selector="-",  # it has answered
+                complexity_threshold=selection.scale,
+                fallback=selection.has_fallbacks,
+            )
+        except ValidationError:
+            raise InvalidRequest(f"{selection.group_id!r} is no group", field="model") from None
+        return Group(selection.group_id, definition, "run time", Rules.compile(definition), None)
 
     def _by_group(
         self,

@@ -76,13 +76,18 @@ def _by_price(question: Question) -> Choice:
 
 
 def _by_speed(question: Question) -> Choice:
-    """Of what was not tried lately nothing is known; it comes first, else it would never be known."""
+    """What was not tried comes first, else nothing would ever be known of it; what never answered last."""
     return _ranked(question, _of_the_first(question, lambda one: question.facts.p50_s(one) or 0.0))
 
 
 def _by_backlog(question: Question) -> Choice:
-    """Where nothing is known nothing waits."""
-    return _ranked(question, _of_the_first(question, lambda one: question.facts.finish_in_s(one) or 0.0))
+    """What nothing is known of comes last: a job might wait there for ever."""
+
+    def finish(candidate: Candidate) -> float:
+        seconds = question.facts.finish_in_s(candidate)
+        return math.inf if seconds is None else seconds
+
+    return _ranked(question, _of_the_first(question, finish))
 
 
 def _by_weight(question: Question) -> Choice:

@@ -26,6 +26,9 @@ class Selection:
 
     Attributes:
         group_id: The group.
+        targets: Its targets as they were defined, which the rating chooses among.
+        groups: Those of them that are groups.
+        has_fallbacks: Whether the job may go on with the targets that are not chosen.
         candidates: Who may be asked for the rating, in order of preference, at least one.
         scale: The highest rating.
         timeout_s: How long to wait for it, in seconds.
@@ -35,6 +38,9 @@ class Selection:
     """
 
     group_id: str
+    targets: tuple[str, ...]
+    groups: tuple[str, ...]
+    has_fallbacks: bool
     candidates: tuple[Candidate, ...]
     scale: int
     timeout_s: float
@@ -123,7 +129,7 @@ class Walk:
         selectors = self._lead(group.settings.selector).candidates
         if not selectors:
             return _join(group, Choice(choice.places, f"selector is off, {choice.reason}"), leads)
-        return _wanting(group, selectors, _join(group, choice, leads).candidates)
+        return self._wanting(group, selectors, _join(group, choice, leads).candidates)
 
     def _choose(self, group: Group, leads: Sequence[Lead]) -> Choice:
         limit = self._request.output_limit_tokens if self._request else None
@@ -137,6 +143,24 @@ class Walk:
         scale = scale_of(len(leads), group.settings.complexity_threshold)
         place = place_of(rating, len(leads), scale)
         return Choice(from_nearest((place,), len(leads)), f"rating {clamp(rating, scale)}/{scale}")
+
+    def _wanting(
+        self, group: Group, selectors: tuple[Candidate, ...], unrated: tuple[Candidate, ...]
+    ) -> Lead:
+        """A group that wants a rating."""
+        settings = group.settings
+        selection = Selection(
+            group.id,
+            settings.targets,
+            tuple(name for name in settings.targets if isinstance(self._end(name), Group)),
+            settings.fallback,
+            selectors,
+            scale_of(len(settings.targets), settings.complexity_threshold),
+            settings.selector_timeout_s,
+            settings.cache_s,
+        )
+        asked = f"{group.id} (asks {selectors[0].provider}/{selectors[0].model})"
+        return Lead(unrated, (asked,), selection)
 
     def _known_features(self) -> Features:
         if self._features is None:
@@ -163,20 +187,6 @@ def _behind(chain: tuple[str, ...], lead: Lead, rest: Iterable[Candidate]) -> Le
         all_rest = _distinct((*selection.rest, *rest))
         selection = replace(selection, chain=(*chain, *selection.chain), rest=all_rest)
     return Lead(_distinct((*lead.candidates, *rest)), (*chain, *lead.chain), selection)
-
-
-def _wanting(group: Group, selectors: tuple[Candidate, ...], unrated: tuple[Candidate, ...]) -> Lead:
-    """A group that wants a rating."""
-    settings = group.settings
-    selection = Selection(
-        group.id,
-        selectors,
-        scale_of(len(settings.targets), settings.complexity_threshold),
-        settings.selector_timeout_s,
-        settings.cache_s,
-    )
-    asked = f"{group.id} (asks {selectors[0].provider}/{selectors[0].model})"
-    return Lead(unrated, (asked,), selection)
 
 
 def _distinct(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:

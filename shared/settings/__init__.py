@@ -6,7 +6,14 @@ from shared.settings.breaker import BreakerSettings
 from shared.settings.builtin_providers import BUILTIN_PROVIDERS
 from shared.settings.clients import ClientSettings
 from shared.settings.group_graph import find_faults, follow_tiers
-from shared.settings.groups import ConditionSettings, GroupId, GroupSettings, RuleSettings, Strategy
+from shared.settings.groups import (
+    MAX_TARGETS,
+    ConditionSettings,
+    GroupId,
+    GroupSettings,
+    RuleSettings,
+    Strategy,
+)
 from shared.settings.limits import Charge, ClientLimitSettings, LimitSettings
 from shared.settings.load import load_settings
 from shared.settings.masking import shown_headers, shown_url
@@ -30,6 +37,7 @@ from shared.settings.tree import Settings
 
 __all__ = [
     "BUILTIN_PROVIDERS",
+    "MAX_TARGETS",
     "SEED_GROUPS",
     "AccountLimits",
     "AdmissionSettings",

@@ -21,7 +21,7 @@ QUIRKS: dict[str, str] = {
     "think_as_template": "think is sent as chat_template_kwargs.enable_thinking (vLLM, SGLang, llama.cpp)",
     "effort_of_k3": "reasoning_effort is one of low, high and max; none is not said",
     # messages
-    "reasoning_sent_back": "messages with tool calls carry reasoning_content, at least an empty one; other traces are left out",
+    "reasoning_sent_back": "messages with tool calls carry reasoning_content, at least an empty one, and no other",
     "reasoning_stripped": "thinking traces are taken out of the history",
     "english_system_prompt": "a request without a system prompt gets one that asks for English",
     "json_word": "a request for a JSON object whose messages lack the word gets a system prompt that has it",

@@ -6,17 +6,16 @@ They stand in RQ's failed registries: state `failed` or `expired`, score = end o
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from redis.exceptions import RedisError
 
-from shared.job import Candidate, Job, JobState, Lane
+from shared.job import Job, JobState
 from shared.store import keys
 from shared.store.connect import Store
 from shared.store.jobs import Cost
-from shared.store.reading import read_candidates, read_jobs
+from shared.store.reading import read_jobs
 from shared.store.replies import replies_of, reply_of
 from shared.store.scripts import Arg, translate
 from shared.store.waiting import read_object
@@ -24,21 +23,30 @@ from shared.store.waiting import read_object
 PAGE = 200
 """Jobs read or replayed at a time."""
 
+OPENED = 20
+"""Jobs whose requests are read at a time: each may have megabytes."""
+
 DEAD_STATES = (JobState.FAILED, JobState.EXPIRED)
 
 
-@dataclass(frozen=True, slots=True)
-class _Replay:
-    """How a dead letter goes on."""
+class Letter(NamedTuple):
+    """A dead letter as it stands in Redis. What others wrote there is untrusted."""
 
+    job: Job
+    call: bytes
+    """RQ's serialized call, with the request in it (`rq_layout.decode_call`)."""
+    record: dict[str, Any]
+    """What stands beside the request (`cq_info`); empty where that is no object."""
+
+
+class Replay(NamedTuple):
+    """How a dead letter goes on: like `NewJob`, under the id it has."""
+
+    job_id: str
     queue: str
-    info: bytes
-    cost: str
-    route: bytes
-
-    def words(self, job_id: str) -> tuple[Arg, ...]:
-        """As `replay_jobs` reads it."""
-        return job_id, self.queue, self.info, self.cost, self.route
+    info_json: bytes
+    cost: Cost
+    candidates: Sequence[tuple[str, str] | tuple[str, str, int, int] | tuple[str, str, int, int, str]]
 
 
 class DeadLetters:
@@ -114,37 +122,38 @@ class DeadLetters:
             raise translate(exc) from exc
         return [job for job in jobs if job is not None and job.state in DEAD_STATES and job.queue]
 
-    async def replay(
-        self, jobs: Sequence[Job], *, model: str | None = None, candidates: Sequence[Candidate] = ()
-    ) -> list[str]:
-        """Give dead letters another life; returns the ids of those that are queued again.
+    async def open(self, jobs: Sequence[Job]) -> list[Letter]:
+        """What is needed to replay dead letters. Whole requests come along: ask for few at a time (`OPENED`).
 
-        Args:
-            model: The name that they are asked for with from now on; None = as before.
-            candidates: What `model` leads to.
+        Raises:
+            StoreUnavailable: No answer from Redis.
+        """
+        async with self._store.client.pipeline(transaction=False) as pipe:
+            for job in jobs:
+                pipe.hmget(keys.job(job.id), "data", "cq_info")
+            replies = await replies_of(pipe)
+        found = [reply if isinstance(reply, list) else (None, None) for reply in replies]
+        return [
+            Letter(job, call or b"", read_object(info)) for job, (call, info) in zip(jobs, found, strict=True)
+        ]
+
+    async def replay(self, replays: Sequence[Replay]) -> list[str]:
+        """Give dead letters another life; returns the ids of those that are queued again.
 
         Raises:
             StoreFull: Redis is at maxmemory; those of earlier pages are queued.
             StoreUnavailable: Unknown outcome; replay them again.
         """
         replayed: list[str] = []
-        for start in range(0, len(jobs), PAGE):
-            page = jobs[start : start + PAGE]
+        for start in range(0, len(replays), PAGE):
+            page = replays[start : start + PAGE]
             args: list[Arg] = []
-            for job, (info, cost) in zip(page, await self._stored(page), strict=True):
-                args += _replay(job, info, cost, model, candidates).words(job.id)
+            for one in page:
+                route = orjson.dumps(one.candidates) if len(one.candidates) > 1 else b""
+                args += (one.job_id, one.queue, one.info_json, one.cost.encode(), route)
             codes = await self._store.run("replay_jobs", args)
-            replayed += [job.id for job, code in zip(page, codes, strict=True) if code]
+            replayed += [one.job_id for one, code in zip(page, codes, strict=True) if code]
         return replayed
-
-    async def _stored(self, jobs: Sequence[Job]) -> list[tuple[bytes, bytes]]:
-        """What stands of each in Redis: chatq's information, and what it asks of limits."""
-        async with self._store.client.pipeline(transaction=False) as pipe:
-            for job in jobs:
-                pipe.hmget(keys.job(job.id), "cq_info", "cq_cost")
-            replies = await replies_of(pipe)
-        found = [reply if isinstance(reply, list) else (None, None) for reply in replies]
-        return [(info or b"", cost or b"") for info, cost in found]
 
 
 class _Registry:
@@ -173,39 +182,6 @@ class _Registry:
         self._start += PAGE
         self._entries = entries[::-1]
         return bool(entries)
-
-
-def _replay(
-    job: Job, info: bytes, cost: bytes, model: str | None, candidates: Sequence[Candidate]
-) -> _Replay:
-    fields = read_object(info)
-    if model is not None:
-        fields |= {"model": model, "candidates": [(one.provider, one.model) for one in candidates]}
-        info = orjson.dumps(fields)
-    route = candidates if model is not None else read_candidates(fields)
-    if not route:  # enqueued with plain RQ: it is routed when it is claimed
-        return _Replay(job.queue, info, _text(cost), b"")
-    pairs = [(one.provider, one.model) for one in route]
-    return _Replay(
-        queue=f"{route[0].provider}.{_lane(job)}",
-        info=info,
-        cost=_cost(cost, fields, route[0]).encode(),
-        route=orjson.dumps(pairs) if len(pairs) > 1 else b"",
-    )
-
-
-def _lane(job: Job) -> str:
-    return job.lane if job.lane in tuple(Lane) else Lane.DEFAULT.value
-
-
-def _cost(stored: bytes, info: dict[str, Any], candidate: Candidate) -> Cost:
-    """The same demand on another candidate; nothing where what is stored cannot be read."""
-    head = _text(stored).partition("\n")[0].split(" ", 3)
-    prompt, output, payload = (
-        [int(n) for n in head[:3]] if len(head) == 4 and all(n.isdecimal() for n in head[:3]) else [0] * 3
-    )
-    client = head[3] if len(head) == 4 else str(info.get("client") or "default")
-    return Cost(prompt, output, payload, client, candidate.model)
 
 
 def _text(raw: Any) -> str:

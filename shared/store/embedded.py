@@ -42,6 +42,9 @@ STAND_IN_WARNING = (
     "install Redis, or chatq[embedded]"
 )
 
+USERS_LOCK = "users.lock"
+"""Made by the first user of a data folder, before anything else; it stays."""
+
 SOCKET_PATH_LIMIT = 100
 """Unix socket paths hold 104–108 bytes, by system."""
 
@@ -65,7 +68,7 @@ class EmbeddedServer:
         self.socket = _socket_path(self.data_dir)
         self._stand_in = self.data_dir / "stand-in.url"
         self._pid_file = self.data_dir / "redis.pid"
-        self._users: IO[str] = (self.data_dir / "users.lock").open("a")
+        self._users: IO[str] = (self.data_dir / USERS_LOCK).open("a")
         with self._starting():
             fcntl.flock(self._users, fcntl.LOCK_SH)
             if not self._answers():
@@ -172,6 +175,11 @@ class EmbeddedServer:
         give_up_at = time.monotonic() + STOP_LIMIT_S
         while self._url() is not None and time.monotonic() < give_up_at:
             time.sleep(0.01)
+
+
+def has_been_used(data_dir: Path) -> bool:
+    """Whether a server of this data folder runs, or has run: it may keep something. Starts none."""
+    return (data_dir.expanduser() / USERS_LOCK).exists()
 
 
 def server_binary() -> str | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 
 from pydantic import ValidationError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from shared.settings import GroupSettings
 from shared.store import keys
@@ -24,18 +25,20 @@ class GroupStore:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def version(self) -> int:
-        """A number that grows with each change; 0 = there has been none.
+    async def version(self) -> bytes:
+        """A word that is another one after each change; empty = there has been none.
 
         Raises:
             StoreUnavailable: No answer from Redis.
         """
         try:
-            return _number(await self._store.client.get(keys.GROUPS_VERSION))
+            return _version(await self._store.client.get(keys.GROUPS_VERSION))
+        except ResponseError as exc:
+            return _without(exc)
         except RedisError as exc:
             raise translate(exc) from exc
 
-    async def read(self) -> tuple[int, dict[str, GroupSettings]]:
+    async def read(self) -> tuple[bytes, dict[str, GroupSettings]]:
         """The version, and the groups of it by id; what is no valid group is left out, and logged.
 
         Raises:
@@ -46,6 +49,8 @@ class GroupStore:
                 pipe.get(keys.GROUPS_VERSION)
                 pipe.hgetall(keys.GROUPS)
                 version, raw = await pipe.execute()
+        except ResponseError as exc:
+            return _without(exc), {}
         except RedisError as exc:
             raise translate(exc) from exc
         groups = {
@@ -53,33 +58,32 @@ class GroupStore:
             for name, text in raw.items()
             if (group := _group(name, text)) is not None
         }
-        return _number(version), groups
+        return _version(version), groups
 
-    async def set(self, group_id: str, group: GroupSettings) -> int:
-        """Create or replace a group. Returns the new version.
+    async def set(self, group_id: str, group: GroupSettings) -> None:
+        """Create or replace a group.
 
         Raises:
             StoreUnavailable: No answer from Redis; set it again.
         """
-        return await self._change("hset", group_id, group.model_dump_json(exclude_defaults=True))
+        await self._change("hset", group_id, group.model_dump_json(exclude_defaults=True))
 
-    async def delete(self, group_id: str) -> int:
-        """Delete a group; one that is not there is fine. Returns the new version.
+    async def delete(self, group_id: str) -> None:
+        """Delete a group; one that is not there is fine.
 
         Raises:
             StoreUnavailable: No answer from Redis; delete it again.
         """
-        return await self._change("hdel", group_id)
+        await self._change("hdel", group_id)
 
-    async def _change(self, command: str, *words: str) -> int:
+    async def _change(self, command: str, *words: str) -> None:
         try:
             async with self._store.client.pipeline(transaction=True) as pipe:
                 getattr(pipe, command)(keys.GROUPS, *words)
-                pipe.incr(keys.GROUPS_VERSION)
-                _, version = await pipe.execute()
+                pipe.set(keys.GROUPS_VERSION, os.urandom(8).hex())
+                await pipe.execute()
         except RedisError as exc:
             raise translate(exc) from exc
-        return _number(version)
 
 
 def _group(name: bytes, text: bytes) -> GroupSettings | None:
@@ -94,5 +98,17 @@ def _group(name: bytes, text: bytes) -> GroupSettings | None:
         return None
 
 
-def _number(raw: bytes | str | int | None) -> int:
-    return int(raw) if raw is not None else 0
+def _version(raw: bytes | str | None) -> bytes:
+    return raw.encode() if isinstance(raw, str) else raw or b""
+
+
+def _without(exc: ResponseError) -> bytes:
+    """No groups, where something else stands under one of the keys: names that are no groups work all the same.
+
+    Raises:
+        StoreError: It is another error.
+    """
+    if "WRONGTYPE" not in str(exc):
+        raise translate(exc) from exc
+    log.warning("what stands in Redis as groups is none: delete %s and %s", keys.GROUPS, keys.GROUPS_VERSION)
+    return b"?"

@@ -97,9 +97,9 @@ class NewJob(NamedTuple):
     info_json: bytes
     """`{"model": requested, "candidates": [[provider, model], …], "client"?, "source"?, "metadata"?}`"""
     cost: Cost
-    candidates: Sequence[tuple[str, str] | tuple[str, str, int, int]]
-    """Provider and model of each, in order of preference; with the prompt and output tokens of a call there where
-    they are not those of `cost` (a job that is rated first)."""
+    candidates: Sequence[tuple[str, str] | tuple[str, str, int, int] | tuple[str, str, int, int, str]]
+    """Provider and model of each, in order of preference; of a job that is rated first with the prompt and output
+    tokens of a call there, and `rating` for a selector."""
     max_attempts: int
     expires_in_ms: int
     """0 = no deadline."""

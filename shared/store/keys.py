@@ -49,7 +49,7 @@ GROUPS = "chatq:groups"
 """Hash: id of a model group made at run time → its definition as JSON (`GroupSettings`). Permanent."""
 
 GROUPS_VERSION = "chatq:groups:version"
-"""String: a number that grows with each change of the groups. Permanent."""
+"""String: a word that is another one after each change of the groups. Permanent."""
 
 COST_CURSOR = "chatq:costs:cursor"
 """String: id of the last entry of `chatq:events` whose costs are in the sums of days. TTL 35 days."""

@@ -116,13 +116,14 @@ def _view(job_id: str, row: _Row, detail: Any) -> Job:
     candidates = read_candidates(info)
     # Most jobs have neither moved nor failed, and a batch reads a million of them.
     current = parse_hops(_text(row.cq_hops) or "").current if row.cq_hops else 0
+    candidate = candidates[current] if current < len(candidates) else None
     job = Job(
         id=job_id,
         state=row.state,
         queue=row.queue,
         lane=row.queue.rpartition(".")[2],
         requested_model=_str(info.get("model")),
-        candidate=candidates[current] if current < len(candidates) else None,
+        candidate=candidate,
         attempts=rq_layout.parse_int(row.cq_attempts) or 0,
         created_at=rq_layout.parse_date(row.created_at),
         started_at=rq_layout.parse_date(row.started_at),
@@ -135,7 +136,7 @@ def _view(job_id: str, row: _Row, detail: Any) -> Job:
         metadata=metadata if isinstance(metadata, dict) else {},
         worker=_text(row.worker_name),
         candidates=candidates,
-        chain=_chain(info, current) if "chain" in info else [],
+        chain=_chain(info, current, candidate) if "chain" in info else [],
         attempts_log=list(_failed_calls(row.cq_tries)) if row.cq_tries else [],
     )
     if response is not None and not row.is_stock:
@@ -143,13 +144,25 @@ def _view(job_id: str, row: _Row, detail: Any) -> Job:
     return job
 
 
-def _chain(info: dict[str, Any], current: int) -> list[str]:
-    """The decisions of groups; those without a rating once no selector has answered (`shared/job_record.py`)."""
+def _chain(info: dict[str, Any], current: int, candidate: Candidate | None) -> list[str]:
+    """The decisions of groups; those without a rating once no selector has answered (`shared/job_record.py`).
+
+    Args:
+        current: Place of the candidate that the job is at; of one that moved on, that is the chain's end.
+    """
     selection = info.get("selection")
     selectors = selection.get("selectors") if isinstance(selection, dict) else None
     is_unrated = isinstance(selectors, int) and current >= selectors
-    steps = info.get("unrated_chain" if is_unrated else "chain")
-    return [step for step in steps if isinstance(step, str)] if isinstance(steps, list) else []
+    chain = _texts(info.get("unrated_chain" if is_unrated else "chain"))
+    chain += _texts(info.get("fallback_chain"))
+    chosen = selectors if is_unrated else 0
+    if candidate is None or current == chosen:
+        return chain
+    return [*chain, f"moved on to {candidate.provider}/{candidate.model}"]
+
+
+def _texts(value: Any) -> list[str]:
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
 
 
 def _failed_calls(raw: bytes) -> Iterator[Attempt]:

@@ -111,10 +111,13 @@ async def test_identical_messages_are_rated_once(
 async def test_two_thousand_jobs_are_rated_and_answered_once_each(
     workers: WorkerRunner, producer: Producer, simulator: Simulator
 ) -> None:
-    """Over three tiers, under the selector's limit and the targets': one rating and one answer a job."""
+    """Over three tiers, under limits of selector and targets that the provider enforces: no call too many."""
+    limits = {"rater": 40, "small": 15, "medium": 15, "large": 25}
+    simulator.set(latency="0.02", model_limits={name: {"concurrency": n} for name, n in limits.items()})
     await make_dispatcher(producer)
-    await producer.limits.set("ollama_cloud", {Field.CONCURRENCY: 50})
-    await producer.limits.set("openrouter", {Field.CONCURRENCY: 50})
+    for name, scope in (("rater", "ollama_cloud"), ("small", "openrouter/small"), ("large", "ollama")):
+        await producer.limits.set(scope, {Field.CONCURRENCY: limits[name]})
+    await producer.limits.set("openrouter/medium", {Field.CONCURRENCY: limits["medium"]})
     workers.start()
     submissions = [Submission(chat("dispatcher", f"Question {n}"), lane=Lane.BATCH) for n in range(2000)]
     async with producer.watch() as watch:
@@ -123,6 +126,7 @@ async def test_two_thousand_jobs_are_rated_and_answered_once_each(
     assert len(jobs) == 2000
     assert {job.state for job in jobs} == {JobState.COMPLETED}
     asked = Counter(call.model for call in simulator.calls)
+    assert {call.status for call in simulator.calls} == {200}
     assert asked["rater"] == 2000
     assert sum(asked.values()) == 4000
     assert min(asked[name] for name in ("small", "medium", "large")) > 100

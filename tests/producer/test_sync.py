@@ -9,9 +9,9 @@ import pytest
 import redis
 
 from producer import JobState, Lane, Submission, SyncProducer
-from shared.errors import WaitTimeout
+from shared.errors import InvalidRequest, WaitTimeout
 from shared.providers import ProviderRegistry
-from shared.settings import Settings
+from shared.settings import GroupSettings, Settings
 from tests.support import RedisServer, WorkerRunner
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -56,3 +56,16 @@ def test_leaving_frees_waiting_threads(
         producer.get(job_id)
     producer_threads = [t for t in threading.enumerate() if t.name == "chatq-producer"]
     assert producer_threads == []
+
+
+def test_tags_are_for_groups_and_are_checked(settings: Settings, registry: ProviderRegistry) -> None:
+    """Of a job for a plain model too, so that no mistake is met late."""
+    rules = [{"rule_id": "vip", "conditions": {"any_of_tags": ["vip"]}, "primary_model": "ollama/b"}]
+    group = GroupSettings.model_validate({"targets": ["ollama/a", "ollama/b"], "rules": rules})
+    settings = settings.model_copy(update={"groups": {"mine": group}})
+    with SyncProducer(settings, registry=registry) as producer:
+        job = producer.get(producer.submit({**CHAT, "model": "mine"}, tags=["vip"]))
+        assert job.candidate is not None
+        assert job.candidate.model == "b"
+        with pytest.raises(InvalidRequest, match="tags: must be up to 20 texts"):
+            producer.submit(CHAT, tags="vip")

@@ -12,7 +12,9 @@ from shared.job_record import job_record, read_candidates, read_selection, selec
 from shared.routing import Selection
 
 HERE, THERE = Candidate("p", "m"), Candidate("q", "n")
-SELECTION = Selection("g", (HERE,), 10, 30.0, 0.0, chain=("outer (rule)",), rest=(THERE,))
+SELECTION = Selection(
+    "g", ("p/a", "inner"), ("inner",), True, (HERE,), 10, 30.0, 0.0, chain=("outer (rule)",), rest=(THERE,)
+)
 
 
 def written(**changes: Any) -> dict[str, Any]:
@@ -39,6 +41,11 @@ def test_wanted_rating_is_read_as_it_was_written() -> None:
         written(rest="q/n"),
         written(rest=[["q", "n"]] * 1000),
         written(timeout_s="soon"),
+        written(timeout_s=-1),
+        written(cache_s=1e308),
+        written(targets=[]),
+        written(targets=["m"] * 16),
+        written(has_fallbacks="no"),
         written(tags=None),
     ],
 )

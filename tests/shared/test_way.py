@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import orjson
 import pytest
 
 from shared.chat import ChatRequest, parse_request
@@ -12,7 +13,7 @@ from shared.providers import Provider, ProviderRegistry
 from shared.routing import MAX_CANDIDATES, NO_FACTS, Features, GroupBook, Router, features_of
 from shared.routing.classifier import MAX_RATING_TOKENS
 from shared.settings import GroupSettings, ModelSettings
-from shared.way import Way, find_way, find_way_rated, way_entries, way_fields
+from shared.way import Way, find_way, find_way_rated, read_tags, way_entries, way_fields
 
 GROUPS: dict[str, dict[str, Any]] = {
     "rules": {"targets": ["p/small", "p/large"]},
@@ -47,7 +48,7 @@ def names(way: Way) -> list[str]:
 
 
 def test_plain_name_has_one_candidate_and_no_chain(router: Router) -> None:
-    assert found(router, "q/x")[1:] == ((), None, ())
+    assert found(router, "q/x")[1:] == ((), None, (), ())
 
 
 def test_other_targets_are_gone_on_with(router: Router) -> None:
@@ -60,6 +61,20 @@ def test_fallbacks_come_last_and_may_be_groups(router: Router) -> None:
     assert names(found(router, "alone", fallbacks=["q/x", "rated"])) == [
         "p/small", "q/x", "q/large",
     ]  # fmt: skip
+
+
+def test_group_that_is_a_fallback_says_what_it_decided(router: Router) -> None:
+    """Behind where the model itself leads; the record keeps it through a rating."""
+    way = found(router, "q/x", fallbacks=["rules", "p/y"])
+    assert way.chain == ("q/x",)
+    assert way.fallback_chain == ("else rules (no rule)", "p/small")
+    both = way_fields(found(router, "rated", fallbacks=["rules"]), tags=())
+    assert both["chain"] == ("rated (asks s/tiny)",)
+    assert both["fallback_chain"] == ("else rules (no rule)", "p/small")
+
+
+def test_plain_fallbacks_are_no_decisions(router: Router) -> None:
+    assert found(router, "q/x", fallbacks=["p/y"]).chain == ()
 
 
 def test_selector_comes_first_and_then_what_the_rules_choose(router: Router) -> None:
@@ -96,7 +111,9 @@ def test_candidates_have_an_end(router: Router) -> None:
 def test_first_call_of_a_rated_job_is_the_rating(router: Router) -> None:
     """The store books what a rating asks for, and on the way on what the job's own call does."""
     entries, first = way_entries(found(router, "rated"), features, 5_000, 900)
-    assert entries == [("s", "tiny"), ("p", "small", 5_000, 900), ("q", "large", 5_000, 900)]
+    assert entries == [
+        ("s", "tiny", *first, "rating"), ("p", "small", 5_000, 900), ("q", "large", 5_000, 900),
+    ]  # fmt: skip
     assert first[0] < 300
     assert first[1] == MAX_RATING_TOKENS
 
@@ -109,7 +126,7 @@ def test_own_call_comes_first_without_a_rating(router: Router) -> None:
 
 
 def test_record_says_what_groups_decided(router: Router) -> None:
-    plain = way_fields(found(router, "rules"), tags=["a"])
+    plain = way_fields(found(router, "rules"), tags=[])
     assert list(plain) == ["candidates", "chain"]
     rated = way_fields(found(router, "rated"), tags=["a"])
     assert rated["selection"]["tags"] == ["a"]
@@ -124,3 +141,17 @@ def test_features_are_read_only_when_asked_for(router: Router) -> None:
 
     router.follow(GroupBook(file={"f": GroupSettings(strategy="failover", targets=("p/a", "q/b"))}))
     assert names(find_way(request("f"), partial(refuse), router, NO_FACTS)) == ["p/a", "q/b"]
+
+
+@pytest.mark.parametrize("model", ["rules", "rated"])
+def test_tags_are_read_from_a_record(router: Router, model: str) -> None:
+    """Whether a rating is wanted or not."""
+    assert read_tags(orjson.loads(orjson.dumps(way_fields(found(router, model), tags=["a", "b"])))) == (
+        "a",
+        "b",
+    )
+
+
+@pytest.mark.parametrize("junk", [{}, {"tags": "abc"}, {"selection": {"tags": 7}}, {"selection": []}])
+def test_junk_has_no_tags(junk: dict[str, Any]) -> None:
+    assert read_tags(junk) == ()

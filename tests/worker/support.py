@@ -11,4 +11,4 @@ from worker.rating import Rater
 def no_rater(router: Router) -> Rater:
     """For jobs that want no rating: it has no store, so it could not know any."""
     nothing: Any = None
-    return Rater(router, nothing, nothing, max_bytes=4096)
+    return Rater(router, nothing, nothing, nothing, max_bytes=4096)

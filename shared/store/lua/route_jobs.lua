@@ -27,7 +27,7 @@ local function route(id, token, queue, event, shown, info, candidates)
   local way = cjson.decode(candidates)
   job.attempts, job.hops = math.max(0, job.attempts - 1), nil
   redis.call('HSET', job.key, 'cq_info', info, 'cq_attempts', job.attempts)
-  redis.call('HDEL', job.key, 'cq_route', 'cq_error')
+  redis.call('HDEL', job.key, 'cq_route', 'cq_error', 'cq_limited')
   if #way > 1 then redis.call('HSET', job.key, 'cq_route', candidates) end
   move_job(job, false, 0, way[1])
   count('routed')
@@ -44,7 +44,7 @@ for i = 2, #ARGV, 7 do
   if code ~= 'broken' then redis.call('ZREM', 'rq:wip:' .. queue, member) end
   if is_news[member] or code == 'broken' then add_events(ARGV[1], event, '') end
 end
-if not pcall(commit_results) then count('broken') end
+if not pcall(commit_results, true) then count('broken') end
 commit_lots()
 commit()
 return codes

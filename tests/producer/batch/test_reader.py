@@ -192,3 +192,34 @@ def test_fallbacks_are_for_lines_that_state_none(ledger: Ledger) -> None:
     lines = Reader(read_lines(io.BytesIO(raw), max_bytes=1000), ledger, model="m", fallbacks=("x", "y"))
     found = [line.body["fallbacks"] for line in lines if isinstance(line, Line)]
     assert found == [["x", "y"], ["x", "y"], [], ["own"]]
+
+
+@pytest.mark.parametrize(
+    ("given", "tags"),
+    [
+        ({}, ("default",)),
+        ({"tags": None}, ("default",)),
+        ({"tags": []}, ()),
+        ({"tags": ["a", "b"]}, ("a", "b")),
+    ],
+)
+@pytest.mark.parametrize(
+    "form", [{"prompt": "hi", "model": "m"}, {"body": {"model": "m", "messages": MESSAGES}}]
+)
+def test_tags_stand_beside_the_request(
+    form: dict[str, Any], given: dict[str, Any], tags: tuple[str, ...]
+) -> None:
+    """In both forms; those of the command line are for lines that state none, and no body has them."""
+    line = parse_line(RawLine(7, orjson.dumps({**form, **given})), model=None, tags=("default",))
+    assert isinstance(line, Line)
+    assert (line.tags, line.body) == (tags, {"model": "m", "messages": MESSAGES})
+
+
+@pytest.mark.parametrize("junk", ["a", 7, {"a": 1}, [1], [""], ["x" * 65], ["t"] * 21])
+def test_tags_that_are_none_are_told(junk: Any) -> None:
+    line = parse({"prompt": "hi", "model": "m", "tags": junk})
+    assert isinstance(line, BadLine)
+    assert (line.code, line.message) == (
+        "invalid_request",
+        "tags: must be up to 20 texts of 1 to 64 characters",
+    )

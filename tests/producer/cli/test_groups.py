@@ -95,3 +95,46 @@ def test_what_cannot_be_is_refused(
     result = run_chatq("groups", *arguments, **env)
     assert (result.exit_code, result.stdout) == (2, "")
     assert words in result.stderr
+
+
+def test_route_knows_what_was_made_at_run_time(run_chatq: RunChatq, env: dict[str, str]) -> None:
+    """Also where the bare name would lead to a provider that is off."""
+    off = {**env, "CHATQ_ROUTING__DEFAULT_PROVIDER": "kimi"}
+    run_chatq("groups", "set", "mine", "openrouter/b", **off)
+    result = run_chatq("route", "mine", **off)
+    assert result.exit_code == 0
+    assert "mine (no rule) → openrouter/b" in result.stdout
+
+
+def test_route_knows_the_groups_of_the_embedded_redis(run_chatq: RunChatq, tmp_path: Path) -> None:
+    """Once it has been used; before, none is started."""
+    env = {"CHATQ_REDIS__DATA_DIR": str(tmp_path / "data")}
+    assert "bare name" in run_chatq("route", "mine", **env).stdout
+    assert not (tmp_path / "data").exists()
+    run_chatq("groups", "set", "mine", "ollama/a", **env)
+    assert "mine (no rule) → ollama/a" in run_chatq("route", "mine", **env).stdout
+
+
+def test_route_says_what_a_fallback_group_decided(run_chatq: RunChatq, env: dict[str, str]) -> None:
+    run_chatq("groups", "set", "pair", "ollama/a", "openrouter/b", **env)
+    result = run_chatq("route", "ollama/x", "--fallback", "pair", **env)
+    assert "decisions       ollama/x → else pair (no rule) → ollama/a" in result.stdout
+
+
+def test_lines_of_a_run_have_tags(run_chatq: RunChatq, env: dict[str, str], tmp_path: Path) -> None:
+    """Their own, else those of the command line."""
+    source = tmp_path / "group.json"
+    rule = {"rule_id": "vip", "conditions": {"any_of_tags": ["vip"]}, "primary_model": "openrouter/b"}
+    source.write_text(json.dumps({"targets": ["ollama/a", "openrouter/b"], "rules": [rule]}))
+    run_chatq("groups", "set", "ruled", "--file", str(source), **env)
+    lines = [{"prompt": "a"}, {"prompt": "b", "tags": []}, {"prompt": "c", "tags": ["vip"]}]
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    dry = ["run", "in.jsonl", "-m", "ruled", "--dry-run", "--json"]
+
+    def counts(*options: str) -> dict[str, int]:
+        rows = json.loads(run_chatq(*dry, *options, **env).stdout)["models"]
+        return {row["upstream_model"]: row["lines"] for row in rows}
+
+    assert counts() == {"a": 2, "b": 1}
+    assert counts("--tag", "vip") == {"a": 1, "b": 2}
+    assert "tags: must be" in run_chatq(*dry, "--tag", "x" * 65, **env).stderr

@@ -77,7 +77,7 @@ def test_closed_scope_says_why_until_it_is_opened(
     assert "once mended: chatq limits open ollama" in before
     assert run_chatq("limits", "open", "ollama", **env).stdout == "opened ollama\n"
     assert json.loads(run_chatq("limits", "open", "ollama", "--json", **env).stdout) == {"opened": []}
-    assert row(run_chatq("limits", "show", "ollama", **env).stdout, "ollama")[-1] == "open"
+    assert row(run_chatq("limits", "show", "ollama", **env).stdout, "ollama")[-1] == "ok"
 
 
 @pytest.mark.parametrize(

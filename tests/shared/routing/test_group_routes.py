@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from decimal import Decimal
+from math import inf
 from random import Random
 from typing import Any
 
@@ -16,7 +18,7 @@ from shared.chat import ChatRequest, parse_request
 from shared.errors import InvalidRequest, ProviderNotFound
 from shared.job import Candidate, Lane
 from shared.providers import Provider, ProviderRegistry
-from shared.routing import MAX_CANDIDATES, Features, GroupBook, Route, Router
+from shared.routing import MAX_CANDIDATES, Features, GroupBook, Route, Router, Selection
 from shared.settings import GroupSettings, ModelSettings, seed_groups
 
 PROVIDERS = ("ollama", "openai", "deepseek", "gemini", "xai", "moonshot")
@@ -205,14 +207,29 @@ def test_cheapest_goes_by_the_price_of_this_request() -> None:
 
 @pytest.mark.parametrize(("strategy", "fact"), [("fastest", "p50_s"), ("least_busy", "finish_in_s")])
 def test_shortest_time_wins(strategy: str, fact: str) -> None:
-    """What is not known is tried first; else it would never be."""
-    group = {"g": {"targets": ABC, "strategy": strategy}}
-    assert routed(group, Known(**{fact: {"openai/a": 3.0, "openai/b": 1.0, "openai/c": 2.0}})) == [
+    """What never answered comes last, before what is closed."""
+    group = {"g": {"targets": ["openai/dead", *ABC, "openai/closed"], "strategy": strategy}}
+    seconds = {"openai/a": 3.0, "openai/b": 1.0, "openai/c": 2.0, "openai/dead": inf, "openai/closed": 0.5}
+    assert routed(group, Known(**{fact: seconds}, closed={"openai/closed"})) == [
         "openai/b",
         "openai/c",
         "openai/a",
+        "openai/dead",
+        "openai/closed",
     ]
-    assert routed(group, Known(**{fact: {"openai/a": 3.0, "openai/b": 1.0}}))[0] == "openai/c"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "fact", "expected"),
+    [
+        ("fastest", "p50_s", ["openai/c", "openai/b", "openai/a"]),
+        ("least_busy", "finish_in_s", ["openai/b", "openai/a", "openai/c"]),
+    ],
+)
+def test_what_is_not_known(strategy: str, fact: str, expected: list[str]) -> None:
+    """How fast it is, is found out by trying; where no finish is known, a job might wait for ever."""
+    group = {"g": {"targets": ABC, "strategy": strategy}}
+    assert routed(group, Known(**{fact: {"openai/a": 3.0, "openai/b": 1.0}})) == expected
 
 
 @pytest.mark.parametrize("strategy", ["failover", "cheapest", "fastest", "least_busy"])
@@ -381,6 +398,13 @@ def test_classifier_wants_a_rating_first() -> None:
     assert (selection.chain, selection.rest) == ((), ())
 
 
+def wanted(resolver: Router, name: str = "g") -> Selection:
+    """The rating that a group wants."""
+    selection = resolver.route(name, REQUEST, found()).selection
+    assert selection is not None
+    return selection
+
+
 @pytest.mark.parametrize(
     ("rating", "expected"),
     [
@@ -396,7 +420,8 @@ def test_classifier_wants_a_rating_first() -> None:
 )
 def test_rating_chooses_the_target(rating: int, expected: list[str]) -> None:
     """Then the nearest stronger ones, then the weaker ones."""
-    route = router({"g": DISPATCH}).select("g", rating, REQUEST, unasked)
+    resolver = router({"g": DISPATCH})
+    route = resolver.select(wanted(resolver), rating, REQUEST, unasked)
     assert names(route) == expected
     assert route.selection is None
     assert route.chain == (f"g (rating {min(max(rating, 1), 10)}/10)", expected[0])
@@ -405,7 +430,8 @@ def test_rating_chooses_the_target(rating: int, expected: list[str]) -> None:
 @pytest.mark.parametrize(("is_complex", "first"), [(False, "openai/small"), (True, "deepseek/large")])
 def test_without_a_rating_the_rules_decide(is_complex: bool, first: str) -> None:
     """The selector failed, or took too long."""
-    route = router({"g": DISPATCH}).select("g", None, REQUEST, found(is_complex=is_complex))
+    resolver = router({"g": DISPATCH})
+    route = resolver.select(wanted(resolver), None, REQUEST, found(is_complex=is_complex))
     assert names(route)[0] == first
     assert route.chain[0] == f"g (no rating, {'complex task' if is_complex else 'no rule'})"
 
@@ -427,7 +453,7 @@ def test_nothing_is_rated_when_there_is_no_choice() -> None:
 def test_no_fallback_holds_after_a_rating() -> None:
     """The rated target alone."""
     resolver = router({"g": {**DISPATCH, "fallback": False}})
-    assert names(resolver.select("g", 5, REQUEST, unasked)) == ["xai/middle"]
+    assert names(resolver.select(wanted(resolver), 5, REQUEST, unasked)) == ["xai/middle"]
 
 
 def test_selector_may_be_a_group() -> None:
@@ -438,7 +464,8 @@ def test_selector_may_be_a_group() -> None:
 
 def test_seed_dispatcher_goes_through_two_levels() -> None:
     """Its rating, the tier's cheapest, and that model."""
-    route = router({}).select("dispatcher", 9, REQUEST, found(), Known(usd={"moonshot/kimi-k2.6": "0.1"}))
+    resolver, facts = router({}), Known(usd={"moonshot/kimi-k2.6": "0.1"})
+    route = resolver.select(wanted(resolver, "dispatcher"), 9, REQUEST, found(), facts)
     assert route.chain == ("dispatcher (rating 9/10)", "heavy-logic (cheapest)", "moonshot/kimi-k2.6")
     assert names(route) == [
         "moonshot/kimi-k2.6", "xai/grok-4.3", "deepseek/deepseek-v4-pro",
@@ -454,12 +481,11 @@ def test_second_classifier_wants_its_own_rating() -> None:
         "inner": {**DISPATCH, "targets": ["xai/c", "xai/d"], "selector": "gemini/other"},
     }
     resolver = router(groups)
-    second = resolver.select("g", 10, REQUEST, found())
+    second = resolver.select(wanted(resolver), 10, REQUEST, found())
     assert second.selection is not None
     assert names(second) == ["gemini/other"]
     assert second.chain == ("g (rating 10/10)", "inner (asks gemini/other)")
-    chain, rest = second.selection.chain, second.selection.rest
-    last = resolver.select(second.selection.group_id, 10, REQUEST, found(), chain=chain, rest=rest)
+    last = resolver.select(second.selection, 10, REQUEST, found())
     assert last.chain == ("g (rating 10/10)", "inner (rating 10/10)", "xai/d")
     assert names(last) == ["xai/d", "xai/c", "openai/small"]
 
@@ -479,22 +505,41 @@ def test_groups_around_a_classifier_are_gone_on_with() -> None:
 def test_rated_group_that_leads_nowhere_leaves_the_rest() -> None:
     """Its targets are not registered where the rating arrives."""
     rest = (Candidate("moonshot", "m"),)
-    resolver = router({"g": DISPATCH}, on=("moonshot",))
-    route = resolver.select("g", 5, REQUEST, found(), chain=("outer (no rule)",), rest=rest)
+    selection = replace(wanted(router({"g": DISPATCH})), chain=("outer (no rule)",), rest=rest)
+    route = router({"g": DISPATCH}, on=("moonshot",)).select(selection, 5, REQUEST, found())
     assert route.candidates == rest
     assert route.chain == ("outer (no rule)", "moonshot/m")
 
 
-def test_rating_for_a_group_that_is_gone_is_refused() -> None:
-    """It was deleted while its selector was asked."""
+@pytest.mark.parametrize(
+    "now",
+    [{}, {"g": {"targets": ABC, "strategy": "failover"}}, {"g": {**DISPATCH, "complexity_threshold": 100}}],
+)
+def test_rating_means_what_it_did_when_it_was_wanted(now: dict[str, Any]) -> None:
+    """Whatever has become of the group while its selector was asked."""
+    selection = wanted(router({"g": DISPATCH}))
+    route = router(now).select(selection, 5, REQUEST, unasked)
+    assert route.chain == ("g (rating 5/10)", "xai/middle")
+
+
+def test_target_that_was_a_group_and_is_none_here_is_refused() -> None:
+    """Its name must not pass for a model."""
+    selection = wanted(router({"g": {**DISPATCH, "targets": ["ollama/a", "inner"]}, "inner": ABC}))
+    with pytest.raises(InvalidRequest, match="group 'inner', a target of 'g', does not exist here"):
+        router({}).select(selection, 10, REQUEST, unasked)
+
+
+def test_junk_targets_are_refused() -> None:
+    """What is wanted comes from Redis."""
+    selection = replace(wanted(router({"g": DISPATCH})), targets=("", " "))
+    with pytest.raises(InvalidRequest, match="is no group"):
+        router({}).select(selection, 5, REQUEST, unasked)
+
+
+def test_rules_of_a_group_that_is_gone_decide_nothing() -> None:
+    selection = wanted(router({"g": DISPATCH}))
     with pytest.raises(InvalidRequest, match="group 'g' does not exist any more"):
-        router({}).select("g", 5, REQUEST, found())
-
-
-def test_group_that_is_no_classifier_any_more_goes_on() -> None:
-    """By its new strategy."""
-    route = router({"g": {"targets": ABC, "strategy": "failover"}}).select("g", 5, REQUEST, unasked)
-    assert route.chain == ("g (failover)", "openai/a")
+        router({}).select(selection, None, REQUEST, found())
 
 
 # any groups at all
@@ -529,12 +574,9 @@ def test_any_groups_route_or_refuse(
         try:
             route = resolver.route(name, REQUEST, features, facts)
             for _ in range(10):
-                if (wanted := route.selection) is None:
+                if (selection := route.selection) is None:
                     break
-                chain, rest = wanted.chain, wanted.rest
-                route = resolver.select(
-                    wanted.group_id, rating, REQUEST, features, facts, chain=chain, rest=rest
-                )
+                route = resolver.select(selection, rating, REQUEST, features, facts)
         except (InvalidRequest, ProviderNotFound):
             continue
         assert route.selection is None

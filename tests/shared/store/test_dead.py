@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from shared.job import Candidate, Job, JobState
-from shared.store.dead import PAGE, DeadLetters
-from tests.shared.store.conftest import Bench
+from shared.job import Job, JobState
+from shared.store import rq_layout
+from shared.store.dead import PAGE, DeadLetters, Replay
+from shared.store.jobs import Cost
+from tests.shared.store.conftest import REQUEST, Bench
 
 
 @pytest.fixture
@@ -23,6 +25,11 @@ async def kill(bench: Bench, *ids: str, code: str = "refused", **fields: Any) ->
     while grants := await bench.claim(want=64):
         for grant in grants:
             await bench.end(grant, "failed", value=b'{"code":"%s","message":"no"}' % code.encode())
+
+
+def to(*candidates: Any) -> Replay:
+    """Job `a`, going on."""
+    return Replay("a", "p.batch", b'{"model":"asked"}', Cost(77, 10, 42, "alice", "m"), candidates)
 
 
 async def newest(letters: DeadLetters, *queues: str) -> list[str]:
@@ -73,54 +80,42 @@ async def test_only_dead_letters_are_read(bench: Bench, letters: DeadLetters) ->
 
 
 async def test_replayed_job_starts_anew_at_its_first_candidate(bench: Bench, letters: DeadLetters) -> None:
-    """Attempts, error and way are forgotten."""
+    """Attempts, error and way are forgotten; record, route and cost are the new ones."""
     await kill(bench, "a", fallbacks=[("q", "n")])
     bench.raw.hset("rq:job:a", mapping={"origin": "q.default", "cq_hops": "0@0x 1@1"})
     bench.raw.zrem("rq:failed:p.default", "a")
     bench.raw.zadd("rq:failed:q.default", {"a": 4e9})
-    assert await letters.replay(await letters.read(["a"])) == ["a"]
+    assert await letters.replay([to(("p", "m"), ("q", "n", 70, 5))]) == ["a"]
     (job,) = await bench.jobs.read(["a"])
     assert job is not None
-    assert (job.state, job.queue, job.attempts, job.error) == (JobState.QUEUED, "p.default", 0, None)
-    assert bench.raw.hget("rq:job:a", "cq_cost").endswith(" default\nm")
-    assert json.loads(bench.raw.hget("rq:job:a", "cq_route")) == [["p", "m"], ["q", "n"]]
+    assert (job.state, job.queue, job.attempts, job.error) == (JobState.QUEUED, "p.batch", 0, None)
+    assert job.requested_model == "asked"
+    assert bench.raw.hget("rq:job:a", "cq_cost") == "77 10 42 alice\nm"
+    assert json.loads(bench.raw.hget("rq:job:a", "cq_route")) == [["p", "m"], ["q", "n", 70, 5]]
     assert [grant.job_id for grant in await bench.claim()] == ["a"]
 
 
-async def test_replay_on_another_model_is_routed_anew(bench: Bench, letters: DeadLetters) -> None:
-    """Its lane, client and size stay."""
-    await kill(bench, "a", queue="p.batch", client="alice", prompt_tokens=77, fallbacks=[("q", "n")])
-    there = [Candidate("other", "x")]
-    assert await letters.replay(await letters.read(["a"]), model="other/x", candidates=there) == ["a"]
-    (job,) = await bench.jobs.read(["a"])
-    assert job is not None
-    assert (job.queue, job.requested_model, job.candidates) == ("other.batch", "other/x", there)
-    assert bench.raw.hget("rq:job:a", "cq_cost").startswith("77 10 ")
-    assert bench.raw.hget("rq:job:a", "cq_cost").endswith(" alice\nx")
+async def test_single_candidate_needs_no_route(bench: Bench, letters: DeadLetters) -> None:
+    """The one of before goes."""
+    await kill(bench, "a", fallbacks=[("q", "n")])
+    assert await letters.replay([to(("p", "m"))]) == ["a"]
     assert bench.raw.hget("rq:job:a", "cq_route") is None
 
 
 async def test_second_replay_changes_nothing(bench: Bench, letters: DeadLetters) -> None:
     """A reply that was lost is asked for again."""
     await kill(bench, "a")
-    jobs = await letters.read(["a"])
-    assert await letters.replay(jobs) == ["a"]
-    assert await letters.replay(jobs) == []
-    assert bench.raw.llen("rq:queue:p.default") == 1
+    assert await letters.replay([to(("p", "m"))]) == ["a"]
+    assert await letters.replay([to(("p", "m"))]) == []
+    assert bench.raw.llen("rq:queue:p.batch") == 1
 
 
-@pytest.mark.parametrize("cost", ["", "x", "1 2", "-1 2 3 c\nm", "1 2 3 alice"])
-async def test_broken_cost_is_no_hindrance(bench: Bench, letters: DeadLetters, cost: str) -> None:
-    """The job goes on with what can be read."""
-    await kill(bench, "a")
-    bench.raw.hset("rq:job:a", "cq_cost", cost)
-    assert await letters.replay(await letters.read(["a"])) == ["a"]
-    assert bench.raw.hget("rq:job:a", "cq_cost").endswith("\nm")
-
-
-async def test_job_of_plain_rq_is_replayed_as_it_is(bench: Bench, letters: DeadLetters) -> None:
-    """It carries no routing: the claim's worker routes it."""
-    await kill(bench, "a")
-    bench.raw.hdel("rq:job:a", "cq_info", "cq_cost")
-    assert await letters.replay(await letters.read(["a"])) == ["a"]
-    assert bench.raw.hget("rq:job:a", "origin") == "p.default"
+async def test_letter_brings_its_request_and_its_record(bench: Bench, letters: DeadLetters) -> None:
+    """What cannot be read of them is empty."""
+    await kill(bench, "a", "b")
+    bench.raw.hset("rq:job:b", "cq_info", "[oops")
+    bench.raw.hdel("rq:job:b", "data")
+    one, other = await letters.open(await letters.read(["a", "b"]))
+    assert rq_layout.decode_call(one.call, max_bytes=1000) == json.loads(REQUEST)
+    assert one.record["candidates"] == [["p", "m"]]
+    assert (other.call, other.record) == (b"", {})

@@ -54,3 +54,13 @@ def test_without_binary_a_stand_in_warns(tmp_path: Path, monkeypatch: pytest.Mon
     with EmbeddedServer(tmp_path) as server, _client(server) as client:
         assert client.set("k", "v")
         assert "NOTHING SURVIVES" in server.warnings[0]
+
+
+def test_use_is_seen_without_a_start(tmp_path: Path) -> None:
+    """Of a server that runs or has run; asking leaves no trace."""
+    assert not embedded.has_been_used(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    with EmbeddedServer(tmp_path) as server:
+        assert embedded.has_been_used(tmp_path)
+    assert embedded.has_been_used(tmp_path)
+    assert not server.socket.exists()

@@ -11,17 +11,33 @@ GROUP = GroupSettings(strategy="heuristic", targets=("ollama/small", "openai/lar
 
 async def test_what_is_set_is_read(bench: Bench) -> None:
     groups = GroupStore(bench.store)
-    assert await groups.read() == (0, {})
-    version = await groups.set("mine", GROUP)
-    assert await groups.read() == (version, {"mine": GROUP})
+    assert await groups.read() == (b"", {})
+    await groups.set("mine", GROUP)
+    assert await groups.read() == (await groups.version(), {"mine": GROUP})
 
 
 async def test_each_change_has_a_version_of_its_own(bench: Bench) -> None:
     groups = GroupStore(bench.store)
-    versions = [await groups.version(), await groups.set("a", GROUP), await groups.delete("a")]
-    assert versions == sorted(set(versions))
-    assert await groups.version() == versions[-1]
+    versions = [await groups.version()]
+    for change in (groups.set("a", GROUP), groups.set("a", GROUP), groups.delete("a")):
+        await change
+        versions.append(await groups.version())
+    assert len(set(versions)) == 4
     assert (await groups.read())[1] == {}
+
+
+async def test_junk_in_place_of_groups_is_no_group(bench: Bench) -> None:
+    """Everything else goes on, and setting a version again mends it."""
+    groups = GroupStore(bench.store)
+    bench.raw.set("chatq:groups:version", "junk")
+    await groups.set("mine", GROUP)
+    assert list((await groups.read())[1]) == ["mine"]
+    bench.raw.delete("chatq:groups")
+    bench.raw.set("chatq:groups", "no hash")
+    assert (await groups.read())[1] == {}
+    bench.raw.delete("chatq:groups:version")
+    bench.raw.rpush("chatq:groups:version", "a list")
+    assert await groups.version() == b"?"
 
 
 async def test_what_is_no_group_is_left_out(bench: Bench) -> None:

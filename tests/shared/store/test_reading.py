@@ -253,3 +253,38 @@ async def test_candidate_is_the_one_it_is_at(bench: Bench, hops: str, candidate:
     job = await read_beside_good(bench, {"cq_info": info, "cq_hops": hops})
     assert job.candidates == [Candidate("p", "m"), Candidate("q", "n")]
     assert job.candidate == candidate
+
+
+RATED = {
+    "candidates": [["s", "one"], ["s", "two"], ["p", "small"], ["q", "large"]],
+    "chain": ["g (asks s/one)"],
+    "unrated_chain": ["g (no rating)", "p/small"],
+    "selection": {"selectors": 2},
+}
+CHOSEN = {"candidates": [["p", "m"], ["q", "n"]], "chain": ["g (rule)", "p/m"]}
+
+
+@pytest.mark.parametrize(
+    ("record", "hops", "chain"),
+    [
+        (CHOSEN, "0@0", ["g (rule)", "p/m"]),
+        (CHOSEN, "0@0x 1@1", ["g (rule)", "p/m", "moved on to q/n"]),
+        (
+            CHOSEN | {"fallback_chain": ["else h", "q/n"]},
+            "1@1",
+            ["g (rule)", "p/m", "else h", "q/n", "moved on to q/n"],
+        ),
+        (CHOSEN, "7@0", ["g (rule)", "p/m"]),
+        (CHOSEN | {"chain": 7, "fallback_chain": [7, "x"]}, "0@0", ["x"]),
+        (RATED, "0@0", ["g (asks s/one)"]),
+        (RATED, "1@0", ["g (asks s/one)", "moved on to s/two"]),
+        (RATED, "2@0", ["g (no rating)", "p/small"]),
+        (RATED, "3@1", ["g (no rating)", "p/small", "moved on to q/large"]),
+    ],
+)
+async def test_chain_ends_where_the_job_is(
+    bench: Bench, record: dict[str, object], hops: str, chain: list[str]
+) -> None:
+    """A job that went on elsewhere says so behind what was decided."""
+    job = await read_beside_good(bench, {"cq_info": orjson.dumps(record), "cq_hops": hops})
+    assert job.chain == chain

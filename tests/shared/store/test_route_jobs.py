@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from shared.store.call_result import Blame
 from shared.store.grants import Grant, Routed
 from tests.shared.store.conftest import REQUEST, Bench
 
@@ -103,3 +104,59 @@ async def test_failing_selector_sends_the_job_where_the_heuristic_would(bench: B
     (grant,) = await bench.claim()
     assert await bench.give_back(grant, "next", gives_attempt_back=True, error=b"{}") == "moved"
     assert bench.raw.hget("rq:job:a", "cq_cost") == f"400 50 {len(REQUEST)} default\nqm"
+
+
+RATED = ("p", "selector", 20, 16, "rating")
+
+
+async def start_rating(bench: Bench, *others: Any, **fields: Any) -> Grant:
+    """A job at its selector."""
+    job = bench.new("a", model="selector", **fields)._replace(candidates=[RATED, *(others or TARGETS)])
+    await bench.jobs.enqueue([job])
+    (grant,) = await bench.claim()
+    return grant
+
+
+async def test_job_without_a_rating_goes_where_nobody_serves_if_need_be(bench: Bench) -> None:
+    """A job that was never to be rated would wait there, too."""
+    grant = await start_rating(bench)
+    assert await bench.give_back(grant, "unrated", gives_attempt_back=True, error=b"{}") == "moved"
+    assert bench.raw.hget("rq:job:a", "origin") == "q.default"
+    assert bench.raw.hget("rq:job:a", "cq_cost") == f"400 50 {len(REQUEST)} default\nqm"
+
+
+async def test_another_selector_is_asked_first(bench: Bench) -> None:
+    bench.serve("s.default", "q.default")
+    grant = await start_rating(bench, ("s", "second", 20, 16, "rating"), *TARGETS)
+    assert await bench.give_back(grant, "unrated", gives_attempt_back=True, error=b"{}") == "moved"
+    assert bench.raw.hget("rq:job:a", "origin") == "s.default"
+
+
+async def test_worker_that_dies_at_a_rating_costs_no_attempt(bench: Bench) -> None:
+    """Also a job that is to be called once only is rated again."""
+    await start_rating(bench, max_attempts=1)
+    bench.expire_leases()
+    rescued = await bench.keeper().rescue()
+    assert rescued.back == ["a"]
+    (grant,) = await bench.claim()
+    assert grant.attempts == 1
+
+
+async def test_waits_at_the_selector_are_not_the_targets(bench: Bench) -> None:
+    """Each has the whole number of waits for its limits."""
+    grant = await start_rating(bench)
+    await bench.limit(grant, Blame("account", "rate", 0.01))
+    assert bench.raw.hget("rq:job:a", "cq_limited") == "1"
+    bench.let_time_pass(1)
+    (grant,) = await bench.claim()
+    await rated(bench, grant)
+    assert not bench.raw.hexists("rq:job:a", "cq_limited")
+
+
+async def test_call_that_was_never_made_gives_its_request_back(bench: Bench) -> None:
+    """A rating that was known needs none of the selector's requests."""
+    await bench.limits.set("account:p", {"rpm": 60, "concurrency": 100})
+    grant = await start_rating(bench)
+    booked = bench.state("account:p")["requests_at"]
+    await rated(bench, grant, shown=bench.shown(grant, "uncalled"))
+    assert bench.state("account:p")["requests_at"] < booked - 900

@@ -224,6 +224,14 @@ end
 local function is_suspect(job) return (job.abandoned or 0) >= 2 end
 local function quarantine_key(queue) return 'chatq:quarantine:' .. provider_of(queue) end
 
+-- Whether a job's present call is a selector's (cq_route, see failover.lua).
+local function is_rating(job)
+  local ok, route = pcall(cjson.decode, job.route or '')
+  local current = tonumber(string.match(job.hops or '0@0', '(%d+)@%d+x?$')) or 0
+  local here = ok and type(route) == 'table' and route[current + 1]
+  return type(here) == 'table' and here[5] == 'rating'
+end
+
 -- Unfinished jobs and the bytes of their payload, a queue; for the bounds on new work.
 local payload, unfinished = {}, {}
 local function add_payload(queue, bytes, jobs)

@@ -1,8 +1,9 @@
 -- Moving a job on to another of its candidates (needs ledger, breaker, lots).
--- cq_route: JSON [[provider, model], …], with a call's tokens [provider, model, prompt, output] where they differ from cq_cost's. cq_hops: the candidates it has been to, "<candidate>@<attempts before>" each, the present
+-- cq_route: JSON [[provider, model], …], with a call's tokens [provider, model, prompt, output] where they differ from cq_cost's, and
+-- 'rating' behind them for a selector. cq_hops: the candidates it has been to, "<candidate>@<attempts before>" each, the present
 -- one last; x after one that can never do it. One attempt budget, and one pass over the route; after that it waits where it is, and
 -- moves again only from a candidate that is closed to one that is open.
-local is_long, move_job, go_elsewhere
+local is_long, move_job, go_elsewhere, go_anywhere
 do
   local function hops_of(job)
     local visited, current = {}, 0
@@ -99,15 +100,32 @@ do
     end
   end
 
+  local function go_to(job, is_unfit, index, candidate)
+    move_job(job, is_unfit, index, candidate)
+    count('moved')
+    tally('moved ' .. provider_of(job.origin) .. ' ' .. candidate[1], 1)
+  end
+
   -- Goes on with another candidate, if there is a better place than this one. stays_until: see choose_candidate; a candidate that
   -- cannot keep the job is not tried again. Returns whether the job moved.
   function go_elsewhere(job, stays_until)
     if not can_move(job) then return false end
     local index, candidate = choose_candidate(job, stays_until)
-    if not index then return false end
-    move_job(job, not stays_until, index, candidate)
-    count('moved')
-    tally('moved ' .. provider_of(job.origin) .. ' ' .. candidate[1], 1)
-    return true
+    if index then go_to(job, not stays_until, index, candidate) end
+    return index ~= nil
+  end
+
+  -- Goes on with the first candidate it has not been to, whether anybody serves that or not. Returns whether there was one.
+  function go_anywhere(job)
+    local ok, route = pcall(cjson.decode, job.route or '')
+    local visited = hops_of(job)
+    for i, candidate in ipairs(ok and type(route) == 'table' and route or {}) do
+      local is_one = type(candidate) == 'table' and type(candidate[1]) == 'string' and type(candidate[2]) == 'string'
+      if is_one and not visited[i - 1] then
+        go_to(job, true, i - 1, candidate)
+        return true
+      end
+    end
+    return false
   end
 end

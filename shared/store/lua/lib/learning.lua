@@ -134,3 +134,13 @@ local function learn_pace(model, n, slower, took)
   st.usual_ms = math.max(1, st.usual_ms and st.usual_ms * factor or took / n)
   model.dirty = true
 end
+
+-- Remembers of a model that it was tried and has never answered: how long its calls take is unknown, but not for want of trying.
+local function learn_silence(model, good, failed)
+  local st = model.state
+  if good > 0 and st.silent_at then
+    st.silent_at, model.dirty = nil, true
+  elseif good == 0 and failed > 0 and not st.usual_ms then
+    st.silent_at, model.dirty = NOW, true
+  end
+end
