@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import TypedDict
 
 from shared.errors import InvalidRequest, RequestTooLarge
+from shared.usage import Usage
 
 ModelName = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -123,22 +124,6 @@ def _explain(exc: ValidationError) -> InvalidRequest:
     return InvalidRequest(text, field=path or None)
 
 
-class Usage(TypedDict):
-    """Tokens and cost of one answer, normalised over providers (None = the provider does not say)."""
-
-    input_total: int | None
-    """With what was read from and written to the provider's cache."""
-    input_cached: int | None
-    """Of `input_total`: read from the cache."""
-    input_cache_write: int | None
-    """Of `input_total`: written to the cache, which some providers bill above the price of input."""
-    output_total: int | None
-    """With reasoning."""
-    reasoning: int | None
-    cost_usd: float | None
-    """Only when the provider states it."""
-
-
 class ChatqRecord(TypedDict):
     """What chatq adds to a response, under the key `chatq`."""
 
@@ -154,16 +139,6 @@ class ChatqRecord(TypedDict):
     """Who says so, or why nobody does (`shared.catalogue.Basis`)."""
     notes: NotRequired[list[str]]
     """What was changed of the request before it was sent, for people."""
-
-
-NO_USAGE: Usage = {
-    "input_total": None,
-    "input_cached": None,
-    "input_cache_write": None,
-    "output_total": None,
-    "reasoning": None,
-    "cost_usd": None,
-}
 
 
 def completion(

@@ -30,12 +30,10 @@ ChatqError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 from shared.observed_limits import ObservedLimits
-
-if TYPE_CHECKING:
-    from shared.chat import Usage  # which needs the errors
+from shared.usage import Usage
 
 
 class ChatqError(Exception):

@@ -8,36 +8,39 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
-
-import orjson
 
 from shared.catalogue import Catalogue
 from shared.errors import (
     CandidateUnfit,
     ChatqError,
     OutOfSockets,
-    QuotaExhausted,
     RateLimited,
     UpstreamError,
 )
 from shared.job import EXPIRED, Lane
 from shared.routing import Router, Selection
 from shared.store.call_result import CallResult, Verdict
-from shared.store.grants import Grant, Outcome, OutcomeKind, Release, Routed, Settlement
-from worker.costing import NOTHING_TO_PAY, Cost, Costing, record
-from worker.events import attempt_event, error_class, outcome_beside_attempt, outcome_event
+from shared.store.grants import Grant, Routed, Settlement
+from worker.costing import NOTHING_TO_PAY, Cost, Costing
+from worker.events import attempt_event, error_class
 from worker.metrics import WorkerMetrics
 from worker.output_limit import limited
 from worker.rating import Question, Rater
+from worker.settlement import (
+    Call,
+    Stop,
+    answered,
+    completed,
+    dropped,
+    end,
+    give_back,
+    not_called,
+)
 from worker.upstream import Answer, Upstream
-from worker.verdict import UNRATED, End, GiveBack, History, RetryPolicy, blame, judge
+from worker.verdict import UNRATED, End, History, RetryPolicy, blame, judge
 from worker.work import Work, open_work
 
 log = logging.getLogger(__name__)
-
-Stop = Literal["revoked", "stopped", "drained"]
-"""Why a running call is dropped: ended by others; RQ's stop-job; given back at shutdown."""
 
 
 class Expired(ChatqError):
@@ -80,13 +83,6 @@ class Slot:
         return deadline_at - self.grant.claimed_at - (time.monotonic() - self.claimed_mono)
 
 
-class Call(NamedTuple):
-    """What is measured of a call, however it ended."""
-
-    duration_s: float
-    cost: Cost
-
-
 class AttemptRunner:
     """Makes attempts.
 
@@ -127,7 +123,7 @@ class AttemptRunner:
         except Exception as exc:  # a bug of ours on one job must not take its neighbours along
             grant = slot.grant
             log.exception("job %s attempt %d: unexpected error", grant.job_id, grant.attempts)
-            return _end(grant, None, "failed", InternalError(f"internal error: {type(exc).__name__}"))
+            return end(grant, None, "failed", InternalError(f"internal error: {type(exc).__name__}"))
         finally:
             slot.is_running = False
 
@@ -137,22 +133,22 @@ class AttemptRunner:
         started = time.monotonic()
         try:
             if slot.stop:
-                return _dropped(slot, None, Call(0.0, NOTHING_TO_PAY))
+                return dropped(grant, slot.stop, None, Call(0.0, NOTHING_TO_PAY))
             if (remaining_s := slot.remaining_s()) is not None and remaining_s <= 0:
                 error = Expired(EXPIRED.message)
-                return _end(grant, None, "expired", error, shown=_not_called(grant))
+                return end(grant, None, "expired", error, shown=not_called(grant))
             work = open_work(grant, self._router, max_bytes=self._max_bytes)
             if work.selection is not None:
                 return await self._rate(slot, work, work.selection, started)
             answer = await self._call(grant, work, remaining_s)
         except OutOfSockets as exc:
             slot.no_socket = str(exc)
-            return self._judged(slot, work, exc, b"", _not_called(grant))
+            return self._judged(slot, work, exc, b"", not_called(grant))
         except ChatqError as exc:
             return self._failed(slot, work, exc, self._measured(grant, work, started, error=exc))
         except asyncio.CancelledError:
-            return _dropped(slot, work, self._measured(grant, work, started))
-        return _completed(grant, work, answer, self._measured(grant, work, started, answer=answer))
+            return dropped(grant, slot.stop, work, self._measured(grant, work, started))
+        return completed(grant, work, answer, self._measured(grant, work, started, answer=answer))
 
     async def _rate(self, slot: Slot, work: Work, selection: Selection, started: float) -> Settlement:
         """Have the job rated, unless it is known how, and send it on to its target."""
@@ -160,18 +156,18 @@ class AttemptRunner:
         question = self._rater.question(work, selection, Lane(grant.queue.rpartition(".")[2]))
         rating = await self._rater.known(question)
         if rating is not None:
-            return await self._send_on(slot, question, rating, b"", _not_called(grant))
+            return await self._send_on(slot, question, rating, b"", not_called(grant))
         remaining_s = slot.remaining_s()
         least_s = selection.timeout_s if remaining_s is None else min(selection.timeout_s, remaining_s)
         answer = await self._call(grant, question.call, least_s)
         call = self._measured(grant, question.call, started, answer=answer)
         event = attempt_event(grant, work, duration_s=call.duration_s, answer=answer, cost=call.cost)
-        shown, rating = _answered(grant, answer, call), question.read(answer)
+        shown, rating = answered(grant, answer, call), question.read(answer)
         if rating is None:
             error = CandidateUnfit(
                 "the selector's answer was cut off before it said a number: does it think?"
             )
-            return _give_back(grant, work, UNRATED, error, event, shown)
+            return give_back(grant, work, UNRATED, error, event, shown)
         return await self._send_on(slot, question, rating, event, shown)
 
     async def _send_on(
@@ -186,15 +182,15 @@ class AttemptRunner:
         except asyncio.CancelledError:
             if slot.stop != "drained":  # a worker that stops sends it on by what it knows
                 error = UpstreamError(f"the job was dropped: {slot.stop}", code=slot.stop)
-                return _end(grant, work, "stopped", error, event, shown)
+                return end(grant, work, "stopped", error, event, shown)
         try:
             return Routed(grant, *self._rater.send_on(grant, question, rating), event, shown)
         except ChatqError as exc:
-            return _give_back(grant, work, UNRATED, exc, event, shown)
+            return give_back(grant, work, UNRATED, exc, event, shown)
         except Exception as exc:  # a bug of ours: the job can do without a rating
             log.exception("job %s: its rating %d leads nowhere", grant.job_id, rating)
             bug = InternalError(f"internal error: {type(exc).__name__}")
-            return _give_back(grant, work, UNRATED, bug, event, shown)
+            return give_back(grant, work, UNRATED, bug, event, shown)
 
     def _measured(
         self,
@@ -234,7 +230,7 @@ class AttemptRunner:
         event = b""
         if work:
             event = attempt_event(grant, work, duration_s=call.duration_s, error=error, cost=call.cost)
-        shown = self._shown(grant, error, call.cost) if work else _not_called(grant)
+        shown = self._shown(grant, error, call.cost) if work else not_called(grant)
         return self._judged(slot, work, error, event, shown)
 
     def _judged(
@@ -243,8 +239,8 @@ class AttemptRunner:
         grant = slot.grant
         verdict = judge(error, self._policy, _history(slot, work), self._rng)
         if isinstance(verdict, End):
-            return _end(grant, work, verdict.kind, error, event, shown)
-        return _give_back(grant, work, verdict, error, event, shown)
+            return end(grant, work, verdict.kind, error, event, shown)
+        return give_back(grant, work, verdict, error, event, shown)
 
     def _shown(self, grant: Grant, error: ChatqError, cost: Cost) -> bytes:
         """What a failed call tells the fleet."""
@@ -270,11 +266,6 @@ class AttemptRunner:
         ).encode()
 
 
-def _not_called(grant: Grant) -> bytes:
-    """No call was made: what was booked for it goes back."""
-    return CallResult(grant.reserved, grant.claimed_at, "uncalled").encode()
-
-
 def _history(slot: Slot, work: Work | None) -> History:
     grant = slot.grant
     hops = grant.hops
@@ -288,101 +279,3 @@ def _history(slot: Slot, work: Work | None) -> History:
         remaining_s=slot.remaining_s(),
         is_rating=work is not None and work.selection is not None,
     )
-
-
-def _completed(grant: Grant, work: Work, answer: Answer, call: Call) -> Outcome:
-    record(answer.response, call.cost)
-    return Outcome(
-        grant,
-        "completed",
-        orjson.dumps(answer.response),
-        attempt_event(grant, work, duration_s=call.duration_s, answer=answer, cost=call.cost),
-        outcome_beside_attempt(grant, work, "completed"),
-        _answered(grant, answer, call),
-    )
-
-
-def _answered(grant: Grant, answer: Answer, call: Call) -> bytes:
-    """What a call that brought an answer tells the fleet."""
-    return CallResult(
-        grant.reserved,
-        grant.claimed_at,
-        "good",
-        prompt_tokens=answer.usage["input_total"],
-        output_tokens=answer.usage["output_total"],
-        observed=answer.observed,
-        ended="ok",
-        cost_usd=call.cost.usd,
-        is_billed=True,
-    ).encode()
-
-
-def _give_back(
-    grant: Grant, work: Work | None, verdict: GiveBack, error: ChatqError, event: bytes, shown: bytes
-) -> Release:
-    log.info(
-        "job %s attempt %d at %s: %s; %s, in %.1f s",
-        grant.job_id, grant.attempts, grant.queue, error.code, verdict.reason, verdict.delay_s,
-    )  # fmt: skip
-    is_limited = verdict.reason == "rate_limited"
-    late = QuotaExhausted(f"the limit lets go only after the deadline: {error}") if is_limited else error
-    return Release(
-        grant,
-        verdict.reason,
-        max(1, round(verdict.delay_s * 1000)),
-        gives_attempt_back=verdict.gives_attempt_back,
-        error=_error_json(error, work),
-        attempt_event=event,
-        shown=shown,
-        late_error=_error_json(late, work) if is_limited else b"",
-    )
-
-
-def _end(
-    grant: Grant,
-    work: Work | None,
-    kind: OutcomeKind,
-    error: ChatqError,
-    event: bytes = b"",
-    shown: bytes = b"",
-) -> Outcome:
-    log.info("job %s attempt %d at %s: %s (%s)", grant.job_id, grant.attempts, grant.queue, kind, error.code)
-    state = "cancelled" if kind == "stopped" else kind
-    outcome = (
-        outcome_beside_attempt(grant, work, state)
-        if work and event
-        else outcome_event(grant, work, state, error)
-    )
-    return Outcome(grant, kind, _error_json(error, work), event, outcome, shown)
-
-
-def _dropped(slot: Slot, work: Work | None, call: Call) -> Settlement:
-    """The call was cancelled by us; what was sent may be billed and stays on the books."""
-    grant, stop = slot.grant, slot.stop
-    error = UpstreamError(f"the call was dropped: {stop}", code=stop, maybe_billed=True)
-    event, shown = b"", _not_called(grant)
-    if work is not None:
-        event = attempt_event(grant, work, duration_s=call.duration_s, error=error, cost=call.cost)
-        shown = CallResult(
-            grant.reserved,
-            grant.claimed_at,
-            "dropped",
-            ended="dropped",
-            cost_usd=call.cost.usd,
-            is_billed=True,
-        ).encode()
-    if stop == "drained":
-        return Release(grant, "drain", 0, True, b"", event, shown)
-    return _end(grant, work, "stopped", error, event, shown)
-
-
-def _error_json(error: ChatqError, work: Work | None) -> bytes:
-    """An error as the job keeps it (shared/job.py JobError)."""
-    fields = {
-        "code": error.code,
-        "message": str(error)[:2000],
-        "status": error.status if isinstance(error, UpstreamError) else None,
-        "provider": work.candidate.provider if work else None,
-        "upstream_model": work.candidate.model if work else None,
-    }
-    return orjson.dumps(fields)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from shared.catalogue import Basis, Bill, Catalogue, bill_of
-from shared.chat import NO_USAGE, ChatRequest
+from shared.chat import ChatRequest
 from shared.errors import ChatqError, UpstreamError
 from shared.job import Candidate
+from shared.usage import NO_USAGE
 from worker.upstream import Answer
 
 _STANDARD_TIERS = (None, "default", "standard", "auto", "on_demand")

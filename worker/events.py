@@ -11,7 +11,6 @@ from functools import lru_cache
 
 import orjson
 
-from shared.chat import NO_USAGE
 from shared.errors import (
     CandidateUnfit,
     ChatqError,
@@ -24,6 +23,7 @@ from shared.errors import (
     UpstreamUnavailable,
 )
 from shared.store.grants import Grant
+from shared.usage import NO_USAGE
 from worker.costing import NOTHING_TO_PAY, Cost
 from worker.upstream import Answer
 from worker.work import Work

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from shared.catalogue.facts import ModelFacts
-from shared.chat import Usage
+from shared.usage import Usage
 
 Basis = Literal["reported", "computed", "local", "subscription", "no_price", "no_usage"]
 """Who says what a call cost.

@@ -21,8 +21,8 @@ from shared.catalogue.facts import ModelFacts, combine
 from shared.catalogue.names import split_vendor
 from shared.catalogue.row import Row, Source, row_of
 from shared.catalogue.table import Shelves, builtin_table, provider_at
-from shared.chat import NO_USAGE, Usage
 from shared.settings import ProviderSettings, Settings
+from shared.usage import NO_USAGE, Usage
 
 if TYPE_CHECKING:
     from shared.catalogue.genai_source import GenaiPrices

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from shared.chat import Usage
+from shared.usage import Usage
 
 DAY_S = 86_400
 PER_MILLION = Decimal("1e-6")

@@ -147,3 +147,30 @@ async def test_group_made_at_run_time_is_followed(workers: WorkerRunner, produce
     await producer.groups.delete("mine")
     with pytest.raises(InvalidRequest, match="mine"):
         await producer.groups.get("mine")
+
+
+async def test_job_waits_for_its_targets_until_its_deadline(
+    workers: WorkerRunner, producer: Producer, simulator: Simulator
+) -> None:
+    """All of them are down: it is not lost and not refused, and few calls are made meanwhile."""
+    await producer.groups.set(
+        "down", {"strategy": "failover", "targets": ["ollama/sim-fault-503", "openrouter/sim-fault-503"]}
+    )
+    workers.start(CHATQ_BREAKER__MIN_CALLS="2", CHATQ_JOBS__BACKOFF_BASE_S="0.01")
+    job_id = await producer.submit(chat("down"), expires_in_s=4, max_attempts=20)
+    job = await producer.wait(job_id, timeout_s=20)
+    assert job.state is JobState.EXPIRED
+    assert 0 < len(simulator.calls) <= 8
+
+
+async def test_job_goes_on_when_a_target_is_back(
+    workers: WorkerRunner, producer: Producer, simulator: Simulator
+) -> None:
+    """It waited for the best one."""
+    await producer.groups.set("flaky", {"strategy": "failover", "targets": ["ollama/sim-fault-503-first-3"]})
+    workers.start(
+        CHATQ_BREAKER__MIN_CALLS="2", CHATQ_BREAKER__OPEN_S="0.5", CHATQ_JOBS__BACKOFF_BASE_S="0.01"
+    )
+    job = await producer.wait(await producer.submit(chat("flaky"), max_attempts=20), timeout_s=30)
+    assert job.state is JobState.COMPLETED
+    assert [call.status for call in simulator.calls] == [503, 503, 503, 200]

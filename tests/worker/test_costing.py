@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from shared.catalogue import Catalogue
-from shared.chat import NO_USAGE, ChatRequest, Usage, parse_request
+from shared.chat import ChatRequest, parse_request
 from shared.errors import ChatqError, InvalidRequest, RateLimited, UpstreamUnavailable
 from shared.job import Candidate
 from shared.providers import Provider, ProviderRegistry
@@ -20,6 +20,7 @@ from shared.settings import Settings
 from shared.settings.catalogue import ModelEntry, RateSettings
 from shared.store.call_result import CallResult
 from shared.store.grants import Grant, Outcome, Release, Settlement
+from shared.usage import NO_USAGE, Usage
 from tests.worker.support import no_rater
 from worker.attempt import AttemptRunner, Slot
 from worker.costing import NOTHING_TO_PAY, Cost, Costing, record

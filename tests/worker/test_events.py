@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from shared.chat import NO_USAGE, Usage, parse_request
+from shared.chat import parse_request
 from shared.errors import (
     ChatqError,
     CredentialRejected,
@@ -19,6 +19,7 @@ from shared.errors import (
 from shared.job import Candidate
 from shared.store.grants import Grant, parse_hops
 from shared.store.telemetry import read_entry
+from shared.usage import NO_USAGE, Usage
 from worker.costing import Cost
 from worker.events import (
     ERROR_CLASSES,

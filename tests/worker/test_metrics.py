@@ -7,11 +7,11 @@ import asyncio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from shared.chat import NO_USAGE, Usage
 from shared.errors import RateLimited, UpstreamUnavailable
 from shared.job import WaitReason
 from shared.store.gauges import FleetGauges, LaneGauges, ProviderGauges, ScopeGauges
 from shared.store.grants import Grant, Held, parse_hops
+from shared.usage import NO_USAGE, Usage
 from worker.costing import NOTHING_TO_PAY, Cost
 from worker.exposition import Exposition
 from worker.metrics import Histogram, WorkerMetrics, wait_reason

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from shared.catalogue import Catalogue
-from shared.chat import NO_USAGE, parse_request
+from shared.chat import parse_request
 from shared.errors import RateLimited, UpstreamUnavailable
 from shared.group_follower import GroupFollower
 from shared.job_record import job_record
@@ -24,9 +24,11 @@ from shared.store.connect import Store
 from shared.store.grants import Grant, Hops, Outcome, Release, Routed, Settlement
 from shared.store.groups import GroupStore
 from shared.store.ratings import RatingStore
+from shared.usage import NO_USAGE
 from shared.way import find_way, way_fields
-from worker.attempt import AttemptRunner, Slot, Stop
+from worker.attempt import AttemptRunner, Slot
 from worker.rating import Rater
+from worker.settlement import Stop
 from worker.upstream import Answer
 from worker.verdict import RetryPolicy
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import orjson
 
-from shared.chat import Usage, completion
+from shared.chat import completion
 from shared.errors import CandidateUnfit, Scope, UpstreamError, UpstreamUnavailable
+from shared.usage import Usage
 from worker.classify import classify
 from worker.dialect import Dialect
 from worker.error_text import as_text, clean_text, decoded, error_text

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from shared.chat import Usage
+from shared.usage import Usage
 from worker.error_text import as_text, clean_text
 from worker.upstream.answers import content_refused, malformed, tokens, translated
 from worker.upstream.anthropic_messages import THOUGHTS

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 import httpx
 import orjson
 
-from shared.chat import ChatqRecord, ChatRequest, Usage
+from shared.chat import ChatqRecord, ChatRequest
 from shared.errors import CandidateUnfit, FieldRefused, RequestRefused, UpstreamError
 from shared.observed_limits import ObservedLimits
 from shared.providers import Provider
+from shared.usage import Usage
 from worker.classify import classify
 from worker.dialect import Dialect
 from worker.rate_headers import observed_limits

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
-from shared.chat import Usage
 from shared.errors import CandidateUnfit
+from shared.usage import Usage
 from worker.error_text import as_text, clean_text
 from worker.upstream.answers import content_refused, malformed, tokens, translated
 from worker.upstream.stated_cost import stated_usd

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shared.chat import NO_USAGE, ChatRequest, Usage
+from shared.chat import ChatRequest
 from shared.errors import RequestRefused
+from shared.usage import NO_USAGE, Usage
 from worker.upstream.answers import malformed, tokens, translated
 from worker.upstream.parts import Image, Text, content_of, image_of, images_of, unsupported
 from worker.upstream.wire import Completion

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.chat import Usage
+from shared.usage import Usage
 from worker.upstream.answers import tokens
 from worker.upstream.stated_cost import stated_usd
 

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from shared.chat import Usage
+from shared.usage import Usage
 from worker.error_text import as_text, clean_text
 from worker.upstream.answers import content_refused, malformed, tokens, translated
 from worker.upstream.stated_cost import stated_usd

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from shared.chat import ChatRequest, Usage
+from shared.chat import ChatRequest
+from shared.usage import Usage
 
 
 class Completion(NamedTuple):

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 
 from producer.submission import Submission
-from shared.chat import NO_USAGE
 from shared.errors import JobRejected
 from shared.job import Candidate, Job, JobState
 from shared.store.jobs import id_from_key
+from shared.usage import NO_USAGE
 
 Answer = Callable[[Submission, str], Job]
 

@@ -8,8 +8,8 @@ from producer.batch import Tally
 from producer.batch.line_cost import cost_of
 from producer.batch.tally import MAX_ROWS
 from producer.job_cost import job_cost
-from shared.chat import NO_USAGE
 from shared.job import Candidate, Job, JobError, JobState
+from shared.usage import NO_USAGE
 
 from .memory_client import job
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from shared.catalogue import Bill, Catalogue
-from shared.chat import NO_USAGE, Usage
+from shared.usage import NO_USAGE, Usage
 
 PRICES = """
 [catalogue."openai/mini"]

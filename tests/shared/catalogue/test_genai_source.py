@@ -23,8 +23,8 @@ from genai_prices.types import (
 from shared.catalogue import Catalogue
 from shared.catalogue.genai_source import GenaiPrices, price_list_of
 from shared.catalogue.table import Shelves
-from shared.chat import NO_USAGE, Usage
 from shared.settings.provider import builtin_providers
+from shared.usage import NO_USAGE, Usage
 
 AT = datetime(2026, 11, 23, 7, 30, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.catalogue.price_list import PriceList, Rates, Tariff, Term, Tier
-from shared.chat import Usage
+from shared.usage import Usage
 
 AT = 1_795_000_000.0
 

@@ -12,8 +12,8 @@ import tomli
 
 from shared.catalogue import Bill, Catalogue
 from shared.catalogue.table import ListedModel, builtin_table
-from shared.chat import NO_USAGE, Usage
 from shared.settings import BUILTIN_PROVIDERS
+from shared.usage import NO_USAGE, Usage
 
 SEEDS = (
     "deepseek/deepseek-v4-flash", "openai/gpt-5.4-nano", "openai/gpt-5.4-mini", "gemini/gemini-3-flash-preview",

@@ -1,7 +1,11 @@
-"""Every built-in provider as it is: what it is sent, and what its answers become (docs/provider-wire.md §1-§13)."""
+"""Every provider as it is: what it is sent, and what its answers become (docs/provider-wire.md §1-§13).
+
+The built-in ones, and a llama-swap in front of llama.cpp, which is a provider by its settings alone.
+"""
 
 from __future__ import annotations
 
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,14 @@ from worker.upstream import Answer, open_upstream
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "calls"
 KEYS = {name: name for spec in BUILTIN_PROVIDERS.values() for name in spec.get("key_env", "").split()}
 """Each key is the name of its variable."""
+
+CONFIGURED = tomllib.loads("""
+[providers.llama_swap]
+base_url = "http://10.0.0.1:8080/v1"
+timeout_s = 900  # the first call blocks while its model starts
+quirks = ["think_as_template"]
+""")["providers"]
+"""Providers as a user writes them."""
 
 CASES = {
     "plain", "JSON mode", "tools", "image", "thinking off", "thinking high", "usage", "stream"
@@ -46,15 +58,16 @@ def reply_of(case: dict[str, Any]) -> httpx.Response:
 
 
 async def called(provider_name: str, case: dict[str, Any]) -> tuple[Answer, httpx.Request]:
-    """Make the recorded call with the provider's built-in entry; streams are asked for where one is recorded."""
+    """Make the recorded call with the provider's entry; streams are asked for where one is recorded."""
     requests: list[httpx.Request] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
         requests.append(request)
         return reply_of(case)
 
-    changes = {"key_file": "", **({"stream": True} if "stream" in case else {})}
-    settings = Settings.model_validate({"providers": {provider_name: changes}})
+    stream = {"stream": True} if "stream" in case else {}
+    entry = {"key_file": "", **CONFIGURED.get(provider_name, {}), **stream}
+    settings = Settings.model_validate({"providers": {provider_name: entry}})
     provider = ProviderRegistry.from_settings(settings, env=KEYS).get(provider_name)
     upstream = open_upstream(provider, max_answer_bytes=1 << 20, transport=httpx.MockTransport(handler))
     request = chat_request(**case["request"])
@@ -83,7 +96,7 @@ async def test_recorded_refusal(name: str) -> None:
         await called(provider, case)
 
 
-def test_every_builtin_provider_is_recorded() -> None:
+def test_every_provider_is_recorded() -> None:
     """Each with every case, and some with more."""
     cases = {(provider, case["case"]) for provider, case in recorded().values()}
-    assert cases >= {(provider, case) for provider in BUILTIN_PROVIDERS for case in CASES}
+    assert cases >= {(provider, case) for provider in [*BUILTIN_PROVIDERS, *CONFIGURED] for case in CASES}

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.chat import NO_USAGE
 from shared.errors import UpstreamError, UpstreamUnavailable
+from shared.usage import NO_USAGE
 from tests.worker.upstream.streams.recorded import chunk, part, sse
 
 Ask = Callable[..., Any]
