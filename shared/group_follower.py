@@ -21,7 +21,7 @@ class GroupFollower:
     def __init__(self, groups: GroupStore, router: Router) -> None:
         self._groups = groups
         self._router = router
-        self._version = b""
+        self._version: bytes | None = None
 
     async def catch_up(self) -> None:
         """Take over what has changed.

@@ -37,7 +37,7 @@ from worker.settlement import (
     not_called,
 )
 from worker.upstream import Answer, Upstream
-from worker.verdict import UNRATED, End, History, RetryPolicy, blame, judge
+from worker.verdict import MISRATED, UNRATED, End, History, RetryPolicy, blame, judge
 from worker.work import Work, open_work
 
 log = logging.getLogger(__name__)
@@ -186,11 +186,11 @@ class AttemptRunner:
         try:
             return Routed(grant, *self._rater.send_on(grant, question, rating), event, shown)
         except ChatqError as exc:
-            return give_back(grant, work, UNRATED, exc, event, shown)
+            return give_back(grant, work, MISRATED, exc, event, shown)
         except Exception as exc:  # a bug of ours: the job can do without a rating
             log.exception("job %s: its rating %d leads nowhere", grant.job_id, rating)
             bug = InternalError(f"internal error: {type(exc).__name__}")
-            return give_back(grant, work, UNRATED, bug, event, shown)
+            return give_back(grant, work, MISRATED, bug, event, shown)
 
     def _measured(
         self,

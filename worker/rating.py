@@ -55,15 +55,13 @@ class Question:
         return replace(self.work, request=asked)
 
     def read(self, answer: Answer) -> int | None:
-        """The rating in a selector's answer; None for one that was cut off before it said anything.
-
-        That is no bad rating but none: a model that thinks, whatever it is told, has no room left for its answer.
-        """
+        """The rating in a selector's answer; None for one that was cut off before it said any."""
         match answer.response:
-            case {"choices": [{"message": {"content": str(text)}}, *_]} if text.strip():
-                return read_rating(text, self.selection.scale)
+            case {"choices": [{"message": {"content": str(text)}}, *_]}:
+                words: str | None = text
             case _:
-                return None if answer.finish_reason == "length" else read_rating(None, self.selection.scale)
+                words = None
+        return read_rating(words, self.selection.scale, is_cut=answer.finish_reason == "length")
 
 
 class Rater:

@@ -84,13 +84,17 @@ class GiveBack:
         gives_attempt_back: It was no attempt.
     """
 
-    reason: Literal["backoff", "rate_limited", "next", "unrated", "elsewhere"]
+    reason: Literal["backoff", "rate_limited", "next", "unrated", "misrated", "elsewhere"]
     delay_s: float = 0.0
     gives_attempt_back: bool = False
 
 
 UNRATED = GiveBack("unrated", gives_attempt_back=True)
 """The selector gave no rating: another one is asked, or the job goes where the rules of its group send it."""
+
+
+MISRATED = GiveBack("misrated", gives_attempt_back=True)
+"""The rating leads nowhere: the job goes where the rules of its group send it."""
 
 
 @dataclass(frozen=True, slots=True)

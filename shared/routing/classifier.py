@@ -63,13 +63,28 @@ def rating_request(model: str, text: str, scale: int) -> ChatRequest:
     return ChatRequest.model_validate({"model": model, "messages": messages, **fields})
 
 
-def read_rating(answer: str | None, scale: int) -> int:
-    """The rating in an answer: its first whole number, clamped to 1 … `scale`; 1 when there is none.
+def read_rating(answer: str | None, scale: int, *, is_cut: bool = False) -> int | None:
+    """The rating in an answer: its first whole number outside of thoughts, clamped to 1 … `scale`.
 
     Garbage counts as the lowest grade: a selector that cannot rate must not send everything to the dearest model.
+    An answer that was cut off before it said any is no bad rating but none: a model that thinks, whatever it is
+    told, has no room left.
+
+    Args:
+        answer: The selector's words.
+        scale: The highest rating.
+        is_cut: Its output limit ended it.
     """
-    found = _NUMBER.search(answer or "")
-    return clamp(int(found[0]), scale) if found else 1
+    found = _NUMBER.search(_without_thoughts(answer or ""))
+    if found is None:
+        return None if is_cut else 1
+    return clamp(int(found[0]), scale)
+
+
+def _without_thoughts(text: str) -> str:
+    """What comes after the thoughts that some servers leave in the text; nothing if they have no end."""
+    _, end, rest = text.rpartition("</think>")
+    return rest if end or not text.lstrip().startswith("<think>") else ""
 
 
 def rating_key(group_id: str, selector: str, scale: int, text: str) -> str:

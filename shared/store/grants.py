@@ -20,10 +20,10 @@ from shared.store.scripts import Arg, translate
 
 Mirror = Literal["light", "full"]
 OutcomeKind = Literal["completed", "failed", "expired", "cancelled", "stopped"]
-ReleaseReason = Literal["backoff", "rate_limited", "next", "unrated", "elsewhere", "drain"]
+ReleaseReason = Literal["backoff", "rate_limited", "next", "unrated", "misrated", "elsewhere", "drain"]
 """`backoff`: try again here. `rate_limited`: wait until the limit lets go. `next`: this candidate will never do.
-`unrated`: the selector gave no rating. `elsewhere`: it keeps failing. `drain`: the worker stops.
-See `lua/release_jobs.lua`."""
+`unrated`: the selector gave no rating. `misrated`: its rating leads nowhere. `elsewhere`: it keeps failing.
+`drain`: the worker stops. See `lua/release_jobs.lua`."""
 
 
 class Hops(NamedTuple):

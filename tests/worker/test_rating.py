@@ -161,7 +161,8 @@ async def test_limit_of_the_selector_is_a_wait_up_to_the_cap(bench: Bench, waits
 
 
 @pytest.mark.parametrize(
-    ("text", "finish", "rating"), [("", "stop", 1), ("hm", "length", 1), ("", "length", None)]
+    ("text", "finish", "rating"),
+    [("", "stop", 1), ("hm", "length", None), ("hm", "stop", 1), ("", "length", None)],
 )
 async def test_answer_that_was_cut_off_before_it_began_is_no_rating(
     bench: Bench, text: str, finish: str, rating: int | None
@@ -194,7 +195,7 @@ async def test_paid_rating_that_leads_nowhere_is_on_the_books(bench: Bench) -> N
     bench.router.follow(bench.router.groups)
     left = await bench.runner.run(slot)
     assert isinstance(left, Release)
-    assert (left.reason, left.shown) == ("unrated", answered())
+    assert (left.reason, left.shown) == ("misrated", answered())
     assert orjson.loads(left.attempt_event)["input_total"] == 90
 
 
@@ -207,7 +208,7 @@ async def test_bug_after_a_paid_rating_costs_only_the_rating(
     monkeypatch.setattr(bench.rater, "send_on", broken)
     left = await bench.run()
     assert isinstance(left, Release)
-    assert (left.reason, left.shown) == ("unrated", answered())
+    assert (left.reason, left.shown) == ("misrated", answered())
     assert orjson.loads(left.error)["code"] == "internal_error"
 
 

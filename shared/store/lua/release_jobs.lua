@@ -6,8 +6,8 @@
 --      attempt event JSON or '', the queue it was claimed from, what the call showed (results.lua), error JSON of a wait beyond the deadline
 -- Reasons: backoff (try here again after delay_ms; go on elsewhere if another candidate is open) · rate_limited (wait until the scope
 --      opens; longer than the deadline or failover_after: go on elsewhere) · next (this candidate will never do; go on elsewhere,
---      else it fails) · unrated (no rating here; go on with another selector, or without a rating, served there or not) · elsewhere
---      (this one keeps failing; go on elsewhere, else as backoff) · drain.
+--      else it fails) · unrated (no rating here; go on with another selector, or without a rating, served there or not) · misrated
+--      (the rating leads nowhere; go on without one) · elsewhere (this one keeps failing; go on elsewhere, else as backoff) · drain.
 -- A drain gives the attempt back although its call may have been sent, at most 10 times a job: calls ≤ attempts + drains.
 -- Returns a code a job: ok, moved, failed (nowhere to go on, or the wait ends after the deadline), stale (not the holder any more),
 -- revoked (ended meanwhile), gone, broken (no hash).
@@ -35,16 +35,15 @@ end
 local function place(job, reason, delay_ms, err, opens_at, late_error)
   if reason == 'drain' then
     put_back(job, reason)
-  elseif reason == 'unrated' then
-    redis.call('HDEL', job.key, 'cq_limited')
-    return (go_elsewhere(job, nil) or go_anywhere(job)) and 'moved' or fail(job, 'failed', err)
+  elseif reason == 'unrated' or reason == 'misrated' then
+    return (go_elsewhere(job, nil, reason == 'misrated') or go_anywhere(job)) and 'moved' or fail(job, 'failed', err)
   elseif reason == 'next' then
     return go_elsewhere(job, nil) and 'moved' or fail(job, 'failed', err)
   elseif reason == 'rate_limited' then
     opens_at = opens_at or NOW + delay_ms
     local is_late = job.deadline and opens_at > job.deadline - EPOCH
     if (is_late or is_long(opens_at)) and go_elsewhere(job, opens_at) then return 'moved' end
-    if is_late then return fail(job, 'failed', late_error) end
+    if is_late then return is_rating(job) and go_anywhere(job) and 'moved' or fail(job, 'failed', late_error) end
     put_back(job, reason)
   else
     if reason == 'elsewhere' and go_elsewhere(job, NOW + delay_ms) then return 'moved' end

@@ -86,7 +86,9 @@ def test_answer_is_read_as_a_rating(answer: str | None, rating: int) -> None:
 @given(st.text(), st.integers(2, 100))
 def test_any_answer_is_a_rating(answer: str, scale: int) -> None:
     """Selectors write what they want."""
-    assert 1 <= read_rating(answer, scale) <= scale
+    rating = read_rating(answer, scale)
+    assert rating is not None
+    assert 1 <= rating <= scale
 
 
 def test_selector_is_asked_for_a_number_only() -> None:
@@ -117,3 +119,22 @@ def test_rating_is_kept_for_the_same_question_only() -> None:
     others = [("h", "m", 3, "text"), ("g", "n", 3, "text"), ("g", "m", 4, "text"), ("g", "m", 3, "texts")]
     assert key == rating_key("g", "m", 3, "text")
     assert key not in {rating_key(*other) for other in others}
+
+
+@pytest.mark.parametrize(
+    ("answer", "rating"),
+    [
+        ("<think>\nStep 1: look at it", None),
+        ("This task is", None),
+        ("", None),
+        (None, None),
+        ("7 because", 7),
+        ("<think>3 steps</think> 8", 8),
+        ("<think>3 steps</think> ", None),
+    ],
+)
+def test_answer_that_was_cut_off_before_its_number_is_no_rating(
+    answer: str | None, rating: int | None
+) -> None:
+    """A model that thinks has no room left for its answer."""
+    assert read_rating(answer, 10, is_cut=True) == rating

@@ -226,6 +226,16 @@ async def test_price_needs_no_fleet(bench: Bench, live: LiveFacts, facts: Facts)
     assert reads(bench) == before
 
 
+async def test_groups_without_a_version_are_followed(bench: Bench) -> None:
+    """Whatever became of it."""
+    settings = Settings()
+    router = Router.from_settings(settings, ProviderRegistry.from_settings(settings, env={}))
+    await GroupStore(bench.store).set("mine", GroupSettings(targets=("ollama/a",)))
+    bench.raw.delete("chatq:groups:version")
+    await GroupFollower(GroupStore(bench.store), router).catch_up()
+    assert router.resolve("mine").upstream_model == "a"
+
+
 async def test_router_follows_groups_of_the_run_time(bench: Bench) -> None:
     """A change, and its end; what is unchanged is not read again."""
     settings = Settings()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
+import pytest
 
 from shared.store.call_result import Blame
 from shared.store.grants import Grant, Routed
@@ -133,13 +134,40 @@ async def test_another_selector_is_asked_first(bench: Bench) -> None:
 
 
 async def test_worker_that_dies_at_a_rating_costs_no_attempt(bench: Bench) -> None:
-    """Also a job that is to be called once only is rated again."""
+    """Also a job that is to be called once only is rated again; calls of dead workers are counted apart."""
     await start_rating(bench, max_attempts=1)
     bench.expire_leases()
     rescued = await bench.keeper().rescue()
     assert rescued.back == ["a"]
     (grant,) = await bench.claim()
-    assert grant.attempts == 1
+    assert grant.attempts - grant.abandoned == 1
+
+
+async def test_paid_rating_that_leads_nowhere_asks_no_other_selector(bench: Bench) -> None:
+    bench.serve("s.default", "q.default")
+    grant = await start_rating(bench, ("s", "second", 20, 16, "rating"), *TARGETS)
+    assert await bench.give_back(grant, "misrated", gives_attempt_back=True, error=b"{}") == "moved"
+    assert bench.raw.hget("rq:job:a", "origin") == "q.default"
+
+
+async def test_selector_that_nobody_serves_is_not_waited_for(bench: Bench) -> None:
+    """Without any worker for what is left, the job waits where its own call would be made."""
+    grant = await start_rating(bench, ("s", "second", 20, 16, "rating"), *TARGETS)
+    await bench.give_back(grant, "unrated", gives_attempt_back=True, error=b"{}")
+    assert bench.raw.hget("rq:job:a", "origin") == "q.default"
+
+
+@pytest.mark.parametrize("expires_in_ms", [0, 20_000])
+async def test_long_limit_of_the_selector_leaves_the_target_its_waits(
+    bench: Bench, expires_in_ms: int
+) -> None:
+    """Whether the wait is too long for the job or only longer than it is worth."""
+    if not expires_in_ms:
+        bench.serve("q.default")
+    grant = await start_rating(bench, expires_in_ms=expires_in_ms)
+    assert await bench.limit(grant, Blame("account", "rate", 60.0)) == "moved"
+    assert bench.raw.hget("rq:job:a", "origin") == "q.default"
+    assert not bench.raw.hexists("rq:job:a", "cq_limited")
 
 
 async def test_waits_at_the_selector_are_not_the_targets(bench: Bench) -> None:

@@ -47,7 +47,7 @@ do
   -- it cannot stay, so a closed candidate will do.
   -- First choice is one not yet visited that is open, has workers and drains in time; then one it has been to that is open now.
   local SLACK_MS = 60000 -- without a deadline, waiting this much longer elsewhere is no reason to stay
-  local function choose_candidate(job, stays_until)
+  local function choose_candidate(job, stays_until, is_rated)
     local ok, route = pcall(cjson.decode, job.route or '')
     if not ok or type(route) ~= 'table' then return nil end
     local visited, current = hops_of(job)
@@ -57,7 +57,7 @@ do
     for i, candidate in ipairs(route) do
       if type(candidate) ~= 'table' then return nil end
       local index, provider, model = i - 1, candidate[1], candidate[2]
-      local usable = index ~= current and visited[index] ~= 'unfit' and type(provider) == 'string' and type(model) == 'string'
+      local usable = index ~= current and visited[index] ~= 'unfit' and not (is_rated and candidate[5] == 'rating') and type(provider) == 'string' and type(model) == 'string'
       if usable and has_worker(provider .. '.' .. lane) then
         local at, d = opens_at(provider, model)
         local is_open = at <= NOW and drained_at(provider, d) < latest
@@ -101,27 +101,29 @@ do
   end
 
   local function go_to(job, is_unfit, index, candidate)
+    if is_rating(job) then redis.call('HDEL', job.key, 'cq_limited') end -- its waits were the selector's
     move_job(job, is_unfit, index, candidate)
     count('moved')
     tally('moved ' .. provider_of(job.origin) .. ' ' .. candidate[1], 1)
   end
 
   -- Goes on with another candidate, if there is a better place than this one. stays_until: see choose_candidate; a candidate that
-  -- cannot keep the job is not tried again. Returns whether the job moved.
-  function go_elsewhere(job, stays_until)
+  -- cannot keep the job is not tried again. is_rated: no selector is wanted any more. Returns whether the job moved.
+  function go_elsewhere(job, stays_until, is_rated)
     if not can_move(job) then return false end
-    local index, candidate = choose_candidate(job, stays_until)
+    local index, candidate = choose_candidate(job, stays_until, is_rated)
     if index then go_to(job, not stays_until, index, candidate) end
     return index ~= nil
   end
 
-  -- Goes on with the first candidate it has not been to, whether anybody serves that or not. Returns whether there was one.
+  -- Goes on with the first candidate it has not been to that is no selector, whether anybody serves that or not. Returns whether
+  -- there was one.
   function go_anywhere(job)
     local ok, route = pcall(cjson.decode, job.route or '')
     local visited = hops_of(job)
     for i, candidate in ipairs(ok and type(route) == 'table' and route or {}) do
       local is_one = type(candidate) == 'table' and type(candidate[1]) == 'string' and type(candidate[2]) == 'string'
-      if is_one and not visited[i - 1] then
+      if is_one and not visited[i - 1] and candidate[5] ~= 'rating' then
         go_to(job, true, i - 1, candidate)
         return true
       end
