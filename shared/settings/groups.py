@@ -104,7 +104,10 @@ class GroupSettings(Section):
     """Shares of the targets, one for each (weighted). With 0 a target is only gone on with."""
 
     selector: Annotated[str, StringConstraints(strip_whitespace=True, max_length=256)] = ""
-    """Model that rates the last user message (classifier), or a group in which nothing needs a rating itself."""
+    """Model that rates the last user message (classifier). A group may do it, too, if nothing in it is a classifier.
+
+    A worker that serves it sends jobs on only to those targets whose providers have a key there.
+    """
 
     complexity_threshold: int | None = Field(default=None, ge=2, le=100)
     """The highest rating, mapped evenly onto the targets (classifier). Left out: as many as there are targets."""

@@ -57,7 +57,8 @@ do
     for i, candidate in ipairs(route) do
       if type(candidate) ~= 'table' then return nil end
       local index, provider, model = i - 1, candidate[1], candidate[2]
-      local usable = index ~= current and visited[index] ~= 'unfit' and not (is_rated and candidate[5] == 'rating') and type(provider) == 'string' and type(model) == 'string'
+      local usable = index ~= current and visited[index] ~= 'unfit' and type(provider) == 'string' and type(model) == 'string'
+        and not (is_rated and candidate[5] == 'rating')
       if usable and has_worker(provider .. '.' .. lane) then
         local at, d = opens_at(provider, model)
         local is_open = at <= NOW and drained_at(provider, d) < latest
