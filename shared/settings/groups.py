@@ -104,7 +104,7 @@ class GroupSettings(Section):
     """Shares of the targets, one for each (weighted). With 0 a target is only gone on with."""
 
     selector: Annotated[str, StringConstraints(strip_whitespace=True, max_length=256)] = ""
-    """Model that rates the last user message (classifier). A group may do it, too, if nothing in it is a classifier.
+    """Model that rates the last user message (classifier), or a group in which nothing needs a rating itself.
 
     A worker that serves it sends jobs on only to those targets whose providers have a key there.
     """
