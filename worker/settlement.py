@@ -31,7 +31,7 @@ class Call(NamedTuple):
 
 def not_called(grant: Grant) -> bytes:
     """No call was made: what was booked for it goes back."""
-    return CallResult(grant.reserved, grant.claimed_at, "uncalled").encode()
+    return CallResult(grant.reserved, grant.claimed_at, "refused").encode()
 
 
 def completed(grant: Grant, work: Work, answer: Answer, call: Call) -> Outcome:

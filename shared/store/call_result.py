@@ -11,24 +11,17 @@ import orjson
 from shared.errors import Dimension, Scope
 from shared.observed_limits import ObservedLimits
 
-Verdict = Literal["good", "bad", "limited", "refused", "dropped", "uncalled"]
+Verdict = Literal["good", "bad", "limited", "refused", "dropped"]
 """`bad`: a failure of the upstream, which the breaker counts. `limited`: turned away by a limit. `refused`: no
-answer, which says nothing about the upstream's health. `dropped`: by us, in the middle. `uncalled`: no call."""
+answer, which says nothing about the upstream's health. `dropped`: by us, in the middle."""
 
 BlameKind = Literal["failure", "rate", "quota", "credentials"]
 """Why something is blamed: `rate` closes its scope for a while, `quota` and `credentials` open its breaker."""
 
 
 _PACKED = struct.Struct(">qqqqqB")
-_VERDICTS: dict[Verdict, int] = {"good": 1, "bad": 2, "limited": 3, "refused": 4, "dropped": 5, "uncalled": 6}
-_UNSAID: dict[Verdict, str] = {
-    "good": "ok",
-    "bad": "",
-    "limited": "",
-    "refused": "",
-    "dropped": "",
-    "uncalled": "",
-}
+_VERDICTS: dict[Verdict, int] = {"good": 1, "bad": 2, "limited": 3, "refused": 4, "dropped": 5}
+_UNSAID: dict[Verdict, str] = {"good": "ok", "bad": "", "limited": "", "refused": "", "dropped": ""}
 """How a call has ended of which only the verdict is written."""
 
 _UNKNOWN_COST, _NO_COST = -1, -2

@@ -85,7 +85,7 @@ async def test_no_socket_is_no_call(attempts: AttemptRunner, metrics: WorkerMetr
     """No event and no count of a call; what was booked for it goes back, and nobody is blamed."""
     given_back = await attempts.run(slot())
     assert given_back.attempt_event == b""
-    assert given_back.shown == CallResult(70, 1000.0, "uncalled").encode()
+    assert given_back.shown == CallResult(70, 1000.0, "refused").encode()
     assert not metrics.providers["ollama"].outcomes
 
 

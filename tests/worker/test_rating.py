@@ -239,10 +239,10 @@ async def _keep(run: Any, results: list[Settlement]) -> None:
 
 
 async def test_known_rating_needs_no_call(bench: Bench) -> None:
-    """It draws nothing, not even a request."""
+    """It draws no tokens."""
     await bench.run(cache_s=60)
     routed = await bench.run(cache_s=60)
     assert isinstance(routed, Routed)
     assert len(bench.selector.asked) == 1
-    assert routed.shown == CallResult(70, 1000.0, "uncalled").encode()
+    assert routed.shown == CallResult(70, 1000.0, "refused").encode()
     assert routed.attempt_event == b""

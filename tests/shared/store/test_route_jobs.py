@@ -179,12 +179,3 @@ async def test_waits_at_the_selector_are_not_the_targets(bench: Bench) -> None:
     (grant,) = await bench.claim()
     await rated(bench, grant)
     assert not bench.raw.hexists("rq:job:a", "cq_limited")
-
-
-async def test_call_that_was_never_made_gives_its_request_back(bench: Bench) -> None:
-    """A rating that was known needs none of the selector's requests."""
-    await bench.limits.set("account:p", {"rpm": 60, "concurrency": 100})
-    grant = await start_rating(bench)
-    booked = bench.state("account:p")["requests_at"]
-    await rated(bench, grant, shown=bench.shown(grant, "uncalled"))
-    assert bench.state("account:p")["requests_at"] < booked - 900

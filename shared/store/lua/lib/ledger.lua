@@ -267,14 +267,6 @@ local function settle_tokens(s, more)
   end
 end
 
--- Gives back what calls that were never made have booked besides.
-local function give_requests_back(s, n)
-  if s.ms_per_request and n > 0 then
-    s.state.requests_at = math.max(NOW, s.state.requests_at - n * s.ms_per_request)
-    s.dirty = true
-  end
-end
-
 -- Frees the slots of a grant whose lease the caller removed; gathered, and done by commit_slots().
 local function free_slots(d, member) d.leaving[#d.leaving + 1] = member end
 

@@ -2,15 +2,14 @@
 -- shown, written by call_result.py: '' = no call was made; else packed, because it is read for every answer:
 --   reserved, prompt, output: tokens, -1 = not known  sent_at: Unix ms  cost: millionths of a dollar, -1 = unknown, -2 = none  verdict
 -- and, unless it is a good answer that says no more or no call, three lines of text: ended, observed, blame.
---   verdict: good, bad (failures: counted by the breaker), limited, refused (says nothing about the upstream's health), dropped (by us),
---   uncalled (no call was made: its request is given back as well)
+--   verdict: good, bad (failures: counted by the breaker), limited, refused (says nothing about the upstream's health), dropped (by us)
 --   ended: ok, or the class of the error, for the counters
 --   observed: limit and remaining requests, limit and remaining tokens, comma-separated, '' where not said
 --   blame: '' or JSON {scope (provider|account|model|job), kind (rate|quota|credentials|failure), wait_ms (-1 = not stated), own_ms,
 --   own_max_ms, dimension?, limit?}
 -- What is gathered about the calls of a provider and whose is counted once a script.
 local PACKED, PACKED_BYTES = '>i8i8i8i8i8B', 41
-local VERDICTS = {'good', 'bad', 'limited', 'refused', 'dropped', 'uncalled'}
+local VERDICTS = {'good', 'bad', 'limited', 'refused', 'dropped'}
 local NO_COST = -2
 
 local function is_before_stage(s, sent_at) return s.state.breaker and sent_at < (s.state.stage_at or 0) end
@@ -37,7 +36,7 @@ end
 -- What the calls of one provider and whose showed, summed up.
 local function seen_by(d)
   if not d.seen then
-    d.seen = {more = 0, shares = {}, ended = {}, micro_usd = 0, cost_unknown = 0, good = 0, failed = 0, plain = 0, uncalled = 0, sent_at = 0,
+    d.seen = {more = 0, shares = {}, ended = {}, micro_usd = 0, cost_unknown = 0, good = 0, failed = 0, plain = 0, sent_at = 0,
       answers = 0, output = 0, squares = 0, prompt = 0, estimated = 0,
       slower = 0, took = 0, usual_ms = d.model.state.usual_ms or 0, has_breaker = d.provider.state.breaker or d.account.state.breaker or d.model.state.breaker}
   end
@@ -47,7 +46,7 @@ end
 -- What was drawn, in the account's way of counting and in the clients': known, nothing (turned away at the door), or, for a call that
 -- was dropped, what is probable; else all that was booked. Tokens more (or less) than that.
 local function add_drawn(d, seen, job, queue, sent_at, verdict, reserved, prompt, output)
-  local is_known, is_nothing = output >= 0, verdict == 'limited' or verdict == 'refused' or verdict == 'uncalled'
+  local is_known, is_nothing = output >= 0, verdict == 'limited' or verdict == 'refused'
   prompt = prompt > 0 and prompt or 0
   if is_known then
     seen.more = seen.more + drawn(d.account, prompt, output) - reserved
@@ -88,7 +87,6 @@ local function settle_call(d, job, queue, shown)
   elseif cost ~= NO_COST then
     seen.cost_unknown = seen.cost_unknown + 1
   end
-  if verdict == 'uncalled' then seen.uncalled = seen.uncalled + 1 end
   if verdict == 'bad' or verdict == 'refused' then seen.failed = seen.failed + 1 end
   if verdict == 'good' then add_good(d, seen, job, sent_at, prompt, output) end
   if #shown == PACKED_BYTES then
@@ -167,10 +165,7 @@ local function commit_results(are_ratings)
     for _, d in pairs(of_provider.by_who) do
       local seen = seen_by(d)
       tally_calls(provider, seen)
-      for _, s in ipairs(d.limited) do
-        settle_tokens(s, seen.more)
-        give_requests_back(s, seen.uncalled)
-      end
+      for _, s in ipairs(d.limited) do settle_tokens(s, seen.more) end
       for queue, more in pairs(seen.shares) do correct_share(queue, d.client_name, more) end
       if seen.answers > 0 then learn_sizes(d.model, seen.answers, seen.output, seen.squares, seen.prompt, seen.estimated) end
       if seen.good > 0 and not are_ratings then learn_pace(d.model, seen.good, seen.slower, seen.took) end
