@@ -166,10 +166,13 @@ class Bench:
         output: int | None = None,
         observed: ObservedLimits | None = None,
         blame: Blame | None = None,
+        ended: str = "",
     ) -> bytes:
-        """What its call showed; sent when it was granted."""
+        """What its call showed; sent when it was granted. Without a word on how it `ended`, none was made."""
         sent_at = self.granted_at(grant) - self.passed_s
-        return CallResult(grant.reserved, sent_at, verdict, prompt, output, observed, blame).encode()
+        return CallResult(
+            grant.reserved, sent_at, verdict, prompt, output, observed, blame, ended=ended
+        ).encode()
 
     async def end(
         self, grant: Grant, kind: OutcomeKind = "completed", *, value: bytes = b'{"a":1}', shown: bytes = b""

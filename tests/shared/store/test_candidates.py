@@ -99,7 +99,7 @@ async def test_what_never_answered_is_silent(bench: Bench) -> None:
     """Until it answers, or was left alone for some minutes."""
     await bench.submit("a")
     (grant,) = await bench.claim()
-    await bench.settle([grant], [bench.shown(grant, "refused")], "failed")
+    await bench.settle([grant], [bench.shown(grant, "refused", ended="unfit")], "failed")
     assert (await state_of(bench)).is_silent
     bench.let_time_pass(200)
     assert (await state_of(bench)).is_silent
@@ -123,7 +123,7 @@ async def test_answer_ends_a_silence(bench: Bench) -> None:
 async def test_call_that_could_not_be_answered_tells_nothing(bench: Bench, verdict: Verdict) -> None:
     await bench.submit("a")
     (grant,) = await bench.claim()
-    await bench.settle([grant], [bench.shown(grant, verdict)], "failed")
+    await bench.settle([grant], [bench.shown(grant, verdict, ended="x")], "failed")
     assert not (await state_of(bench)).is_silent
 
 

@@ -105,7 +105,7 @@ async def test_what_never_answered_takes_for_ever(bench: Bench, live: LiveFacts,
     """What was not tried may be fast."""
     await bench.submit("a")
     (grant,) = await bench.claim()
-    await bench.settle([grant], [bench.shown(grant, "refused")], "failed")
+    await bench.settle([grant], [bench.shown(grant, "refused", ended="unfit")], "failed")
     assert await live.decide(lambda: (facts.p50_s(HERE), facts.finish_in_s(HERE))) == (math.inf, math.inf)
     assert await live.decide(lambda: facts.p50_s(THERE)) is None
 

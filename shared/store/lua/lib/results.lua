@@ -87,7 +87,6 @@ local function settle_call(d, job, queue, shown)
   elseif cost ~= NO_COST then
     seen.cost_unknown = seen.cost_unknown + 1
   end
-  if verdict == 'bad' or verdict == 'refused' then seen.failed = seen.failed + 1 end
   if verdict == 'good' then add_good(d, seen, job, sent_at, prompt, output) end
   if #shown == PACKED_BYTES then
     if verdict == 'good' then seen.plain = seen.plain + 1 end
@@ -95,6 +94,7 @@ local function settle_call(d, job, queue, shown)
   end
   local ended, observed, json = string.match(shown, '^([^\n]*)\n([^\n]*)\n(.*)$', PACKED_BYTES + 1)
   if ended ~= '' then seen.ended[ended] = (seen.ended[ended] or 0) + 1 end
+  if verdict == 'bad' or verdict == 'refused' and ended ~= '' then seen.failed = seen.failed + 1 end
   if observed ~= '' then seen.observed = observed end -- the latest of this script will do
   if json == '' then return nil end
   local b = decoded(json)
