@@ -32,18 +32,20 @@ class GroupFollower:
         version = await self._groups.version()
         if version == self._version:
             return
-        (
-            _,
-            run_time,
-        ) = await self._groups.read()  # perhaps of a version after that one: then it is read once more
+        # Perhaps of a version after that one: then it is read once more.
+        _, run_time = await self._groups.read()
         self._version = version
         self._router.follow(self._router.groups.with_run_time(run_time))
 
     async def run(self) -> None:
         """Catch up for ever."""
+        is_told = False  # once an outage
         while True:
             await asyncio.sleep(INTERVAL_S)
             try:
                 await self.catch_up()
+                is_told = False
             except StoreError as exc:
-                log.warning("following the model groups waits for Redis: %s", exc)
+                if not is_told:
+                    log.warning("following the model groups waits for Redis: %s", exc)
+                is_told = True
