@@ -14,6 +14,7 @@ local LONGEST_DEBT_MS = 180000 -- more is a clock that jumped back
 local FIRST_CONCURRENCY, MOST_CONCURRENCY = 20, 100000 -- Inspect AI starts at 20
 local SERVED_MS = 2000
 local OUTPUT_GUESS = 256 -- tokens, before a model's first answer
+local PROMPT_MARGIN = 1.15 -- the learned ratio is a mean, and many prompts take more; what a call does not draw comes back
 
 local function decoded(json)
   local ok, value = pcall(cjson.decode, json)
@@ -172,7 +173,7 @@ do
     local ms = math.max(account.ms_per_token or 0, model.ms_per_token or 0, client.ms_per_token or 0)
     local most_ms = 60000 + math.max(account.slice, model.slice, client.slice) -- then two of them are a whole minute apart
     d.most_tokens = ms > 0 and most_ms / ms or math.huge
-    d.prompt_ratio, d.charge = st.prompt_ratio or 1, account.limits.charge
+    d.prompt_ratio, d.charge = st.prompt_ratio and st.prompt_ratio * PROMPT_MARGIN or 1, account.limits.charge
     d.usual = st.output_mean and st.output_mean + (st.output_dev or 0) or OUTPUT_GUESS
   end
 
