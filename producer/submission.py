@@ -46,6 +46,9 @@ class Submission:
         max_attempts: Upstream calls at most, 1 to 20; None = the setting.
         batch: Name of the run it belongs to, for telemetry and costs.
         tags: What the rules of groups may ask for, beside what they find in the request; 20 at most.
+        stream: Have the answer's pieces written down as they come (`shared/store/deltas.py`).
+        webhook_url: Told when the job has ended.
+        is_listed: Whether the job is found in the list of its client's jobs.
     """
 
     request: ChatRequest | Mapping[str, Any]
@@ -58,6 +61,9 @@ class Submission:
     max_attempts: int | None = None
     tags: Sequence[str] = ()
     batch: str | None = None
+    stream: bool = False
+    webhook_url: str | None = None
+    is_listed: bool = False
 
 
 def prepare(

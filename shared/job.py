@@ -140,6 +140,8 @@ class Job:
     response: dict[str, Any] | None = None
     """The ChatCompletion object with chatq's record under `chatq`; None unless completed."""
     error: JobError | None = None
+    client: str | None = None
+    """Who submitted it."""
     source: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     worker: str | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import click
 import orjson
@@ -15,9 +14,10 @@ from producer.cli.money import cost
 from producer.cli.output import echo_fields, echo_json
 from producer.cli.times import moment, span
 from producer.job_cost import job_cost
+from producer.job_view import job_view
 from shared.errors import JobFailed
 from shared.job import Attempt, Job, JobState
-from shared.money import json_usd, read_usd
+from shared.money import read_usd
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -30,7 +30,7 @@ def show(job: Job, *, as_json: bool) -> None:
     """
     has_answer = job.state is JobState.COMPLETED and job.response is not None
     if as_json:
-        echo_json(_as_dict(job))
+        echo_json(job_view(job))
     elif has_answer:
         click.echo(for_terminal(_answer(job)) if sys.stdout.isatty() else _answer(job))
         if sys.stderr.isatty():
@@ -39,13 +39,6 @@ def show(job: Job, *, as_json: bool) -> None:
         echo_fields(_fields(job))
     if job.state.is_terminal and not has_answer:
         raise JobFailed(_reason(job))
-
-
-def _as_dict(job: Job) -> dict[str, Any]:
-    """The job's fields, and what its calls have cost so far."""
-    spent = job_cost(job)
-    fields: dict[str, Any] = orjson.loads(orjson.dumps(job))
-    return {**fields, "cost_usd": json_usd(spent.usd), "cost_unknown": spent.unknown}
 
 
 def _cost(job: Job) -> str:

@@ -132,6 +132,7 @@ def _view(job_id: str, row: _Row, detail: Any) -> Job:
         wait_reason=_wait_reason(row),
         response=response,
         error=error if row.state.is_terminal or row.is_parked else None,
+        client=_str(info.get("client")),
         source=_str(info.get("source")),
         metadata=metadata if isinstance(metadata, dict) else {},
         worker=_text(row.worker_name),
