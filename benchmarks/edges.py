@@ -16,7 +16,7 @@ from producer import Lane, Producer, Submission
 
 
 def submit_rate(*, jobs: int) -> float:
-    """(d) Jobs per second of one `submit_many`: validated, routed, stored. No worker runs: the producer has its core."""
+    """(d) Jobs per second of one `submit_many`, on the core of the worker, which does not run."""
 
     async def run(lab: Lab) -> float:
         async with Producer.open(lab.settings, registry=lab.registry) as producer:
