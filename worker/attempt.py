@@ -15,13 +15,15 @@ from shared.errors import (
     ChatqError,
     OutOfSockets,
     RateLimited,
+    StreamBroken,
     UpstreamError,
 )
 from shared.job import EXPIRED, Lane
 from shared.routing import Router, Selection
 from shared.store.call_result import CallResult, Verdict
-from shared.store.grants import Grant, Routed, Settlement
+from shared.store.grants import Grant, Release, Routed, Settlement
 from worker.costing import NOTHING_TO_PAY, Cost, Costing
+from worker.deltas import DeltaSink, DeltaWriter
 from worker.events import attempt_event, error_class
 from worker.metrics import WorkerMetrics
 from worker.output_limit import limited
@@ -68,6 +70,8 @@ class Slot:
     stop: Stop | None = None
     no_socket: str = ""
     """Why there was none for its call, if so."""
+    deltas: DeltaSink | None = None
+    """Takes the answer's pieces, if somebody wants them."""
 
     def drop(self, stop: Stop) -> None:
         """End the attempt early. A task cancelled before its first step would never settle: it looks itself."""
@@ -91,6 +95,7 @@ class AttemptRunner:
         catalogue: What calls cost, and how long answers can be.
         rater: Knows where jobs go that want a rating.
         max_bytes: Largest payload accepted from Redis.
+        deltas: Writes down the pieces of streamed answers.
         metrics: Told of each call, if anybody wants to know.
     """
 
@@ -103,6 +108,7 @@ class AttemptRunner:
         catalogue: Catalogue,
         rater: Rater,
         max_bytes: int,
+        deltas: DeltaWriter,
         metrics: WorkerMetrics | None = None,
     ) -> None:
         self._router = router
@@ -112,6 +118,7 @@ class AttemptRunner:
         self._costing = Costing(catalogue)
         self._rater = rater
         self._max_bytes = max_bytes
+        self._deltas = deltas
         self._metrics = metrics
         self._rng = random.Random()
 
@@ -140,15 +147,21 @@ class AttemptRunner:
             work = open_work(grant, self._router, max_bytes=self._max_bytes)
             if work.selection is not None:
                 return await self._rate(slot, work, work.selection, started)
-            answer = await self._call(grant, work, remaining_s)
+            if work.is_streamed:
+                slot.deltas = self._deltas.open(grant)
+            answer = await self._call(grant, work, remaining_s, slot.deltas)
         except OutOfSockets as exc:
             slot.no_socket = str(exc)
             return self._judged(slot, work, exc, b"", not_called(grant))
         except ChatqError as exc:
             return self._failed(slot, work, exc, self._measured(grant, work, started, error=exc))
         except asyncio.CancelledError:
-            return dropped(grant, slot.stop, work, self._measured(grant, work, started))
-        return completed(grant, work, answer, self._measured(grant, work, started, answer=answer))
+            return self._dropped(slot, work, self._measured(grant, work, started))
+        call = self._measured(grant, work, started, answer=answer)
+        if slot.deltas is not None:
+            slot.is_running = False  # from here on it is settled: nothing is dropped any more
+            await slot.deltas.finish(answer.response)
+        return completed(grant, work, answer, call)
 
     async def _rate(self, slot: Slot, work: Work, selection: Selection, started: float) -> Settlement:
         """Have the job rated, unless it is known how, and send it on to its target."""
@@ -213,14 +226,22 @@ class AttemptRunner:
             self._metrics.called(work.candidate.provider, duration_s, answer, error, cost)
         return Call(duration_s, cost)
 
-    async def _call(self, grant: Grant, work: Work, remaining_s: float | None) -> Answer:
+    async def _call(
+        self, grant: Grant, work: Work, remaining_s: float | None, deltas: DeltaSink | None = None
+    ) -> Answer:
         upstream = self._upstreams[work.candidate.provider]
         timeout_s = upstream.provider.timeout_s
         if remaining_s is not None:
             timeout_s = min(timeout_s, remaining_s)
         provider, model = work.candidate.provider, work.candidate.model
         request, note = limited(work.request, self._catalogue.find(provider, model))
-        answer = await upstream.call(request, model, headers=work.headers(grant), timeout_s=timeout_s)
+        headers = work.headers(grant)
+        if deltas is None:
+            answer = await upstream.call(request, model, headers=headers, timeout_s=timeout_s)
+        else:
+            answer = await upstream.call(
+                request, model, headers=headers, timeout_s=timeout_s, on_delta=deltas.put
+            )
         if note is not None:
             answer.response["chatq"]["notes"] = [note]
         return answer
@@ -237,10 +258,20 @@ class AttemptRunner:
         self, slot: Slot, work: Work | None, error: ChatqError, event: bytes, shown: bytes
     ) -> Settlement:
         grant = slot.grant
+        if slot.deltas is not None and slot.deltas.close():
+            return end(grant, work, "failed", _broken(error), event, shown)
         verdict = judge(error, self._policy, _history(slot, work), self._rng)
         if isinstance(verdict, End):
             return end(grant, work, verdict.kind, error, event, shown)
         return give_back(grant, work, verdict, error, event, shown)
+
+    def _dropped(self, slot: Slot, work: Work | None, call: Call) -> Settlement:
+        settlement = dropped(slot.grant, slot.stop, work, call)
+        has_begun = slot.deltas is not None and slot.deltas.close()
+        if has_begun and isinstance(settlement, Release):  # nobody could go on with it
+            error = _broken(UpstreamError("its worker was stopped", maybe_billed=True))
+            return end(slot.grant, work, "failed", error, settlement.attempt_event, settlement.shown)
+        return settlement
 
     def _shown(self, grant: Grant, error: ChatqError, cost: Cost) -> bytes:
         """What a failed call tells the fleet."""
@@ -264,6 +295,12 @@ class AttemptRunner:
             cost_usd=cost.usd,
             is_billed=is_billed,
         ).encode()
+
+
+def _broken(error: ChatqError) -> StreamBroken:
+    """The end of a job of whose answer a part is out."""
+    status = error.status if isinstance(error, UpstreamError) else None
+    return StreamBroken(f"the answer broke off: {error}", status=status, maybe_billed=True)
 
 
 def _history(slot: Slot, work: Work | None) -> History:

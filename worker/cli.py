@@ -12,11 +12,12 @@ from pathlib import Path
 import click
 
 from shared.errors import ConfigError
+from shared.parent import OPTION, STARTER, follow_me, followed
 from shared.providers import Provider, ProviderRegistry
 from shared.settings import Settings, load_settings
 from shared.store.embedded import EmbeddedServer
+from shared.supervisor import Supervisor
 from worker.process import Plan, WorkerProcess
-from worker.supervisor import Supervisor
 
 try:
     import uvloop
@@ -36,7 +37,15 @@ except ImportError:  # none for this platform: the standard loop does the same, 
     help="Serve Prometheus metrics on 127.0.0.1 from this port on: each process takes the next free one. 0: off.",
 )
 @click.option("--burst", is_flag=True, help="End when nothing is queued, due or in flight.")
-@click.option("--follow-parent", is_flag=True, help="Drain when the process that started this one ends.")
+@click.option(
+    OPTION,
+    "parent",
+    type=click.IntRange(min=0),
+    is_flag=False,
+    flag_value=STARTER,
+    metavar="[PID]",
+    help="Drain when the process that started this one ends.",
+)
 @click.pass_context
 def worker(
     ctx: click.Context,
@@ -45,7 +54,7 @@ def worker(
     processes: int | None,
     metrics_port: int | None,
     burst: bool,
-    follow_parent: bool,
+    parent: int | None,
 ) -> None:
     """Claim jobs, call providers, store results.
 
@@ -74,7 +83,7 @@ def worker(
             served,
             concurrency or settings.worker.concurrency,
             burst,
-            follow_parent,
+            followed(parent),
             settings.worker.metrics_port if metrics_port is None else metrics_port,
         )
         count = processes or settings.worker.processes
@@ -82,7 +91,7 @@ def worker(
             with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
                 runner.run(WorkerProcess(plan, settings, registry).run())
         else:
-            ctx.exit(Supervisor(_child_command(plan), count=count, env=_child_env(settings, url)).run())
+            ctx.exit(Supervisor([_child_command(plan)] * count, env=_child_env(settings, url)).run())
 
 
 def _served(names: list[str], registry: ProviderRegistry) -> dict[str, Provider]:
@@ -99,7 +108,7 @@ def _served(names: list[str], registry: ProviderRegistry) -> dict[str, Provider]
 
 
 def _child_command(plan: Plan) -> list[str]:
-    command = [sys.executable, "-m", "worker", "--processes", "1", "--follow-parent"]
+    command = [sys.executable, "-m", "worker", "--processes", "1", follow_me()]
     command += ["--providers", ",".join(plan.providers), "--concurrency", str(plan.concurrency)]
     command += ["--metrics-port", str(plan.metrics_port)]
     return [*command, "--burst"] if plan.is_burst else command

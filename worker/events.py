@@ -19,6 +19,7 @@ from shared.errors import (
     QuotaExhausted,
     RateLimited,
     RequestRefused,
+    StreamBroken,
     UpstreamError,
     UpstreamUnavailable,
 )
@@ -36,6 +37,7 @@ ERROR_CLASSES: dict[type[ChatqError], str] = {
     CredentialRejected: "credentials",
     CandidateUnfit: "unfit",
     RequestRefused: "refused",
+    StreamBroken: "retry",
     UpstreamError: "dropped",
 }
 """Who has to act on a failed call, in a word; `dropped` = we ended it ourselves. All others are `internal`."""

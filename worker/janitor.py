@@ -11,6 +11,7 @@ from shared.errors import StoreError
 from shared.store.connect import Store
 from shared.store.hygiene import adopt_orphans, trim_registries
 from shared.store.limits import LimitStore
+from shared.store.listing import ListingSweeper
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ class Janitor:
     def __init__(self, store: Store, queues: Sequence[str], *, failure_ttl_s: int) -> None:
         self._store = store
         self._limits = LimitStore(store)
+        self._listings = ListingSweeper(store)
         self._queues = queues
         self._failure_ttl_s = failure_ttl_s
 
@@ -35,6 +37,7 @@ class Janitor:
                     log.warning("%d running jobs had no lease; the rescuer takes them", orphans)
                 if freed := await self._limits.sweep():
                     log.warning("freed %d slots that no living job held", freed)
+                await self._listings.sweep()
             except StoreError as exc:
                 log.warning("cleaning waits for Redis: %s", exc)
             await asyncio.sleep(INTERVAL_S * random.uniform(0.7, 1.3))

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
 
 from shared.errors import ChatqError
+from shared.histogram import Histogram
 from shared.store.grants import Grant
 from worker.costing import Cost
 from worker.events import error_class
@@ -23,22 +23,6 @@ LAG_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30
 
 LOOP_LOOK_S = 0.25
 """How often the lateness of the event loop is measured."""
-
-
-class Histogram:
-    """Counts of seconds by upper bound; the last count is what was above all of them."""
-
-    __slots__ = ("bounds_s", "counts", "total_s")
-
-    def __init__(self, bounds_s: tuple[float, ...]) -> None:
-        self.bounds_s = bounds_s
-        self.counts = [0] * (len(bounds_s) + 1)
-        self.total_s = 0.0
-
-    def add(self, seconds: float) -> None:
-        """Count one."""
-        self.counts[bisect_left(self.bounds_s, seconds)] += 1
-        self.total_s += seconds
 
 
 class ProviderMetrics:

@@ -15,10 +15,11 @@ from http import HTTPStatus
 import orjson
 
 from shared.errors import ConfigError, StoreError
+from shared.fleet_families import CONTENT_TYPE
 from shared.providers import Provider
 from shared.store.connect import Store
 from shared.store.gauges import FleetGauges, read_gauges
-from worker.exposition import CONTENT_TYPE, Exposition
+from worker.exposition import Exposition
 from worker.metrics import WorkerMetrics
 
 log = logging.getLogger(__name__)

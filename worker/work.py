@@ -36,6 +36,8 @@ class Work:
     """The rating that this call is for; None = it is the job's own call."""
     tags: tuple[str, ...] = ()
     """The caller's, for groups; of a job that wants a rating."""
+    is_streamed: bool = False
+    """Its answer is to be written down piece by piece."""
 
     def headers(self, grant: Grant) -> dict[str, str]:
         """Labels for the upstream's log: which job, which attempt, on whose behalf."""
@@ -89,6 +91,7 @@ def open_work(grant: Grant, router: Router, *, max_bytes: int) -> Work:
         record.batch,
         selection,
         tags,
+        record.is_streamed,
     )
 
 
@@ -100,6 +103,7 @@ class _Record(NamedTuple):
     source: str | None
     batch: str | None
     selection: tuple[Selection, tuple[str, ...]] | None
+    is_streamed: bool
 
 
 def _read_record(info: bytes) -> _Record:
@@ -126,6 +130,7 @@ def _read_record(info: bytes) -> _Record:
         _label(fields, "source"),
         _label(fields, "batch"),
         selection,
+        fields.get("stream") is True,
     )
 
 

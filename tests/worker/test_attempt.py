@@ -16,7 +16,7 @@ from shared.routing import Router
 from shared.settings import Settings
 from shared.store.call_result import CallResult
 from shared.store.grants import Grant, Release
-from tests.worker.support import no_rater
+from tests.worker.support import no_deltas, no_rater
 from worker.attempt import AttemptRunner, Slot
 from worker.metrics import WorkerMetrics
 from worker.upstream import Answer
@@ -34,7 +34,13 @@ class NoSocket:
         self.provider = provider
 
     async def call(
-        self, request: ChatRequest, model: str, *, headers: Mapping[str, str], timeout_s: float
+        self,
+        request: ChatRequest,
+        model: str,
+        *,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        on_delta: object = None,
     ) -> Answer:
         raise OutOfSockets("Too many open files")
 
@@ -59,6 +65,7 @@ def attempts(settings: Settings, registry: ProviderRegistry, metrics: WorkerMetr
         catalogue=catalogue,
         rater=no_rater(router),
         max_bytes=4096,
+        deltas=no_deltas(),
         metrics=metrics,
     )
 

@@ -21,7 +21,7 @@ from shared.settings.catalogue import ModelEntry, RateSettings
 from shared.store.call_result import CallResult
 from shared.store.grants import Grant, Outcome, Release, Settlement
 from shared.usage import NO_USAGE, Usage
-from tests.worker.support import no_rater
+from tests.worker.support import no_deltas, no_rater
 from worker.attempt import AttemptRunner, Slot
 from worker.costing import NOTHING_TO_PAY, Cost, Costing, record
 from worker.upstream import Answer
@@ -118,7 +118,13 @@ class Answering:
         self._result = result
 
     async def call(
-        self, request: ChatRequest, model: str, *, headers: Mapping[str, str], timeout_s: float
+        self,
+        request: ChatRequest,
+        model: str,
+        *,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        on_delta: object = None,
     ) -> Answer:
         if isinstance(self._result, ChatqError):
             raise self._result
@@ -144,7 +150,13 @@ def run(settings: Settings, registry: ProviderRegistry) -> Run:
         router = Router.from_settings(settings, registry)
         catalogue = Catalogue.from_settings(settings)
         runner = AttemptRunner(
-            router, upstreams, policy, catalogue=catalogue, rater=no_rater(router), max_bytes=4096
+            router,
+            upstreams,
+            policy,
+            catalogue=catalogue,
+            rater=no_rater(router),
+            max_bytes=4096,
+            deltas=no_deltas(),
         )
         return await runner.run(Slot(grant, "openrouter", time.monotonic()))
 

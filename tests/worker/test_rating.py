@@ -26,6 +26,7 @@ from shared.store.groups import GroupStore
 from shared.store.ratings import RatingStore
 from shared.usage import NO_USAGE
 from shared.way import find_way, way_fields
+from tests.worker.support import no_deltas
 from worker.attempt import AttemptRunner, Slot
 from worker.rating import Rater
 from worker.settlement import Stop
@@ -51,7 +52,9 @@ class Selector:
         self.finish_reason = "stop"
         self.asked: list[str] = []
 
-    async def call(self, request: Any, model: str, *, headers: Any, timeout_s: float) -> Answer:
+    async def call(
+        self, request: Any, model: str, *, headers: Any, timeout_s: float, on_delta: object = None
+    ) -> Answer:
         self.asked.append(request.messages[-1]["content"])
         if isinstance(self.says, Exception):
             raise self.says
@@ -77,7 +80,13 @@ class Bench:
         groups = GroupFollower(GroupStore(store), self.router)
         self.rater = Rater(self.router, groups, self.facts, RatingStore(store), max_bytes=4096)
         self.runner = AttemptRunner(
-            self.router, {"s": self.selector}, POLICY, catalogue=catalogue, rater=self.rater, max_bytes=4096
+            self.router,
+            {"s": self.selector},
+            POLICY,
+            catalogue=catalogue,
+            rater=self.rater,
+            max_bytes=4096,
+            deltas=no_deltas(),
         )
 
     def router_with(self, groups: dict[str, Any]) -> Router:

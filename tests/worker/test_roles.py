@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 import time
+from collections.abc import Sequence
 
 import orjson
 import pytest
@@ -13,10 +14,10 @@ import pytest
 from producer import JobState, Producer
 from shared.store.grants import Rescued
 from simulator import Simulator
+from shared.supervisor import Supervisor
 from tests.support import RedisServer, WorkerRunner, ended, wait_until
 from worker.promoter import Promoter
 from worker.rescuer import Rescuer
-from worker.supervisor import Supervisor
 
 CHAT = {"model": "qwen3.5", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 8}
 
@@ -116,13 +117,13 @@ def test_supervisor_starts_nobody_after_a_stop(monkeypatch: pytest.MonkeyPatch) 
     starts: list[object] = []
     spawn = Supervisor._spawn
 
-    def counted(self: Supervisor) -> object:
-        starts.append(self)
-        return spawn(self)
+    def counted(self: Supervisor, command: Sequence[str]) -> object:
+        starts.append(command)
+        return spawn(self, command)
 
     monkeypatch.setattr(Supervisor, "_spawn", counted)
     command = [sys.executable, "-c", "import sys; sys.stdin.read(); sys.exit(3)"]
-    supervisor = Supervisor(command, count=2, env={})
+    supervisor = Supervisor([command] * 2, env={})
     supervisor._forward(signal.SIGTERM, None)
     assert supervisor.run() in (3, signal.SIGTERM)
     assert len(starts) == 2

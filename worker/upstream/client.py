@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ import orjson
 
 from shared.chat import ChatqRecord, ChatRequest
 from shared.errors import CandidateUnfit, FieldRefused, RequestRefused, UpstreamError
+from shared.native_responses import native_request
 from shared.observed_limits import ObservedLimits
 from shared.providers import Provider
 from shared.usage import Usage
@@ -20,11 +21,13 @@ from worker.classify import classify
 from worker.dialect import Dialect
 from worker.rate_headers import observed_limits
 from worker.upstream.answers import read_answer, stated_in
+from worker.upstream.deltas import OnDelta
 from worker.upstream.history import modernised
 from worker.upstream.http import HttpClient, Reply
 from worker.upstream.plan import Plan, Plans
 from worker.upstream.refused_fields import RefusedFields
-from worker.upstream.streams import StreamedAnswer
+from worker.upstream.responses import refuse_native
+from worker.upstream.streams import Stream, StreamedAnswer
 from worker.upstream.wire import Completion
 
 JOB_LABEL = "X-Chatq-Job"
@@ -56,7 +59,13 @@ class Upstream(Protocol):
     provider: Provider
 
     async def call(
-        self, request: ChatRequest, model: str, *, headers: Mapping[str, str], timeout_s: float
+        self,
+        request: ChatRequest,
+        model: str,
+        *,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        on_delta: OnDelta | None = None,
     ) -> Answer:
         """Ask once; nothing is retried.
 
@@ -65,6 +74,7 @@ class Upstream(Protocol):
             model: The model's name at this provider.
             headers: Labels of this call (`X-Source`, `X-Chatq-Job` …).
             timeout_s: Longest time for the whole call, in seconds.
+            on_delta: Told of the answer's pieces as they come; the answer is asked for as a stream then.
 
         Raises:
             UpstreamError: One of its branches; `maybe_billed` says whether the call may cost money.
@@ -89,12 +99,21 @@ class ProviderUpstream:
         self._plans = Plans(provider)
 
     async def call(
-        self, request: ChatRequest, model: str, *, headers: Mapping[str, str], timeout_s: float
+        self,
+        request: ChatRequest,
+        model: str,
+        *,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        on_delta: OnDelta | None = None,
     ) -> Answer:
         """See `Upstream.call`."""
-        plan = self._plans.of(model)
+        plan = self._plans.of(model) if on_delta is None else self._plans.streamed(model)
         body = self._body(plan, request, model)
-        streamed = StreamedAnswer(plan.stream.assembler()) if plan.stream else None
+        streamed = None
+        if plan.stream is not None:
+            tell = None if on_delta is None else _teller(plan, plan.stream, request, on_delta)
+            streamed = StreamedAnswer(plan.stream.assembler(), tell)
         try:
             reply = await self._http.post(
                 plan.endpoint,
@@ -120,11 +139,14 @@ class ProviderUpstream:
             "latency_s": reply.latency_s,
             "usage": usage,
         }
+        if native_request(request) is not None:
+            record["response"] = stated_in(reply.body)
         response["chatq"] = record
         observed = observed_limits(reply.headers) if _has_rate_headers(reply.headers) else None
         return Answer(response, usage, finish_reason, reply.ttfb_s, observed)
 
     def _body(self, plan: Plan, request: ChatRequest, model: str) -> dict[str, Any]:
+        refuse_native(request, plan.wire)
         request = modernised(request)
         for change_request in plan.request:
             request = change_request(request)
@@ -168,6 +190,21 @@ class ProviderUpstream:
     async def close(self) -> None:
         """See `Upstream.close`."""
         await self._http.close()
+
+
+def _teller(
+    plan: Plan, stream: Stream, request: ChatRequest, on_delta: OnDelta
+) -> Callable[[dict[str, Any]], None]:
+    """What makes deltas of a stream's events."""
+    deltas = stream.deltas()
+
+    def tell(event: dict[str, Any]) -> None:
+        if choices := deltas.read(event):
+            for change in plan.delta:
+                change(choices, request)
+            on_delta(choices)
+
+    return tell
 
 
 def _with_job(headers: Mapping[str, str], name: str) -> Mapping[str, str]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from shared.providers import Provider
 from shared.settings import ProviderModelSettings
@@ -12,7 +11,7 @@ from shared.settings import Wire as WireName
 from worker.dialect import Dialect, dialect_of
 from worker.upstream.endpoint import Endpoint, endpoint_of
 from worker.upstream.quirks import QUIRK_TABLE, Quirk
-from worker.upstream.quirks.quirk import ChangeAnswer, ChangeBody, ChangeRequest
+from worker.upstream.quirks.quirk import ChangeAnswer, ChangeBody, ChangeDelta, ChangeRequest
 from worker.upstream.streams import STREAMS, Stream
 from worker.upstream.wire import Wire, path_for
 from worker.upstream.wires import WIRES
@@ -30,7 +29,7 @@ class Plan:
         dialect: Whose errors come back.
         endpoint: Where the call goes.
         stream: How to ask for a stream; None: the answer comes in one piece.
-        request, body, answer: The quirks' parts, in the order of the lists that name them.
+        request, body, answer, delta: The quirks' parts, in the order of the lists that name them.
         job_header: Header that is to hold the job's id.
     """
 
@@ -41,6 +40,7 @@ class Plan:
     request: tuple[ChangeRequest, ...]
     body: tuple[ChangeBody, ...]
     answer: tuple[ChangeAnswer, ...]
+    delta: tuple[ChangeDelta, ...]
     job_header: str | None
 
 
@@ -54,24 +54,29 @@ class Plans:
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
         self._by_model: dict[str, Plan] = {}
+        self._streamed: dict[str, Plan] = {}
         self._made("")  # a header that cannot be sent is the operator's affair now, not the first job's
 
     def of(self, model: str) -> Plan:
         """The plan for a model, by its name at the provider."""
-        plan = self._by_model.get(model)
-        if plan is None:
-            if len(self._by_model) >= MAX_PLANS:
-                del self._by_model[next(iter(self._by_model))]
-            plan = self._by_model[model] = self._made(model)
+        return self._by_model.get(model) or self._kept(self._by_model, model, streams=self._provider.stream)
+
+    def streamed(self, model: str) -> Plan:
+        """The plan for an answer that is passed on as it comes, whatever the provider's setting says."""
+        return self._streamed.get(model) or self._kept(self._streamed, model, streams=True)
+
+    def _kept(self, plans: dict[str, Plan], model: str, *, streams: bool) -> Plan:
+        if len(plans) >= MAX_PLANS:
+            del plans[next(iter(plans))]
+        plan = plans[model] = self._made(model, streams=streams)
         return plan
 
-    def _made(self, model: str) -> Plan:
+    def _made(self, model: str, *, streams: bool = False) -> Plan:
         provider = self._provider
-        entries = tuple(_fitting(provider, model))
-        name: WireName = next((entry.wire for entry in reversed(entries) if entry.wire), provider.wire)
+        entries, name = provider.entries_of(model), provider.wire_of(model)
         base = next((entry.base_url_path for entry in reversed(entries) if entry.base_url_path), "")
         wire = WIRES[name]
-        stream = STREAMS[name] if provider.stream else None
+        stream = STREAMS[name] if streams else None
         path = (stream.path if stream else None) or wire.path
         quirks = _quirks(provider, entries, name)
         return Plan(
@@ -87,21 +92,13 @@ class Plans:
             request=tuple(quirk.request for quirk in quirks if quirk.request),
             body=tuple(quirk.body for quirk in quirks if quirk.body),
             answer=tuple(quirk.answer for quirk in quirks if quirk.answer),
+            delta=tuple(quirk.delta for quirk in quirks if quirk.delta),
             job_header=next((quirk.job_header for quirk in quirks if quirk.job_header), None),
         )
 
 
-def _fitting(provider: Provider, model: str) -> Iterator[ProviderModelSettings]:
-    """What the entry says of a model: from the shortest pattern that fits to the longest, its own name last."""
-    lowered = model.lower()
-    for pattern in sorted(provider.patterns, key=lambda pattern: (pattern == model, len(pattern))):
-        # `[` has no meaning in these patterns: names of models have it.
-        if pattern == model or fnmatchcase(lowered, pattern.lower().replace("[", "[[]")):
-            yield provider.patterns[pattern]
-
-
 def _quirks(
-    provider: Provider, entries: tuple[ProviderModelSettings, ...], wire: WireName
+    provider: Provider, entries: Sequence[ProviderModelSettings], wire: WireName
 ) -> tuple[Quirk, ...]:
     lists = (provider.quirks, *(entry.quirks for entry in entries))
     names = dict.fromkeys(name for names in lists for name in names)

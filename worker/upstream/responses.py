@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.chat import ChatRequest
+from shared.native_responses import native_request
 from worker.upstream.asked import (
     JsonSchema,
     asked_format,
@@ -49,11 +50,15 @@ def request_body(request: ChatRequest, model: str, extra_body: Mapping[str, Any]
     """The request in this API's words.
 
     The provider's `extra_body` lies under the request's fields; `reasoning` and `text` of the two are merged
-    field by field. Answers are not kept at the provider (`store`) unless one of them asks for it.
+    field by field. Answers are not kept at the provider (`store`) unless one of them asks for it. A request that
+    came in this API's words goes out as it came, over `extra_body`.
 
     Raises:
         CandidateUnfit: It asks for what this API cannot do, or a message holds what it cannot take.
     """
+    native = native_request(request)
+    if native is not None:
+        return {"store": False, **extra_body, **native, "model": model}
     refuse_unsayable(request, "OpenAI's Responses API")
     if asked_stops(request):
         raise unsayable("stop: OpenAI's Responses API knows no stop texts")
@@ -79,6 +84,16 @@ def request_body(request: ChatRequest, model: str, extra_body: Mapping[str, Any]
     }
     body.update((name, value) for name, value in named.items() if value is not None and value != {})
     return body
+
+
+def refuse_native(request: ChatRequest, wire: Wire) -> None:
+    """See that a request in this API's own words is sent nowhere else.
+
+    Raises:
+        CandidateUnfit: It is one, and the wire is another.
+    """
+    if wire is not RESPONSES and native_request(request) is not None:
+        raise unsayable("the request asks for what only OpenAI's Responses API can do")
 
 
 def _reasoning(request: ChatRequest, model: str) -> dict[str, Any]:

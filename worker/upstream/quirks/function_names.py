@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from shared.chat import ChatRequest
+from worker.upstream.deltas import Choice
 from worker.upstream.wire import Completion
 
 MAX_CHARS = 64
@@ -31,13 +32,22 @@ def safe(request: ChatRequest) -> ChatRequest:
 
 def restored(answer: Completion, request: ChatRequest) -> Completion:
     """The answer with the caller's names in its calls."""
+    _restore(_calls(answer.response["choices"], "message"), request)
+    return answer
+
+
+def restored_piece(choices: list[Choice], request: ChatRequest) -> None:
+    """The same in a piece of it; a call's name is in one piece."""
+    _restore(_calls(choices, "delta"), request)
+
+
+def _restore(calls: Iterator[dict[str, Any]], request: ChatRequest) -> None:
     if request.tools:
         original = {new: old for old, new in _renamed(request).items()}
-        for call in _calls(answer.response) if original else ():
+        for call in calls if original else ():
             name = call["function"].get("name")
             if isinstance(name, str):
                 call["function"]["name"] = original.get(name, name)
-    return answer
 
 
 def _renamed(request: ChatRequest) -> dict[str, str]:
@@ -92,9 +102,9 @@ def _with_name(holder: dict[str, Any], renamed: Mapping[str, str]) -> dict[str, 
     return {**holder, "function": {**function, "name": renamed[name]}}
 
 
-def _calls(response: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for choice in response["choices"]:
-        message = choice.get("message") if isinstance(choice, dict) else None
+def _calls(choices: list[Any], part: str) -> Iterator[dict[str, Any]]:
+    for choice in choices:
+        message = choice.get(part) if isinstance(choice, dict) else None
         calls = message.get("tool_calls") if isinstance(message, dict) else None
         for call in calls if isinstance(calls, list) else ():
             if isinstance(call, dict) and isinstance(call.get("function"), dict):

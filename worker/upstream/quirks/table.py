@@ -44,7 +44,9 @@ QUIRK_TABLE: Mapping[str, Quirk] = {
     "reasoning_stripped": _chat(messages.reasoning_stripped),
     "english_system_prompt": Quirk(request=messages.english_system_prompt),
     "json_word": Quirk(request=messages.json_word),
-    "safe_function_names": Quirk(request=function_names.safe, answer=function_names.restored),
+    "safe_function_names": Quirk(
+        request=function_names.safe, answer=function_names.restored, delta=function_names.restored_piece
+    ),
     "text_beside_tool_calls": _chat(messages.text_beside_tool_calls),
     "flat_text": _chat(messages.flat_text),
     "opencode_session": Quirk(job_header="x-opencode-session"),

@@ -6,6 +6,7 @@ missing field is found where it is found without streaming.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -30,10 +31,14 @@ class StreamedAnswer:
 
     Args:
         assembler: Of the wire that is spoken; one per answer.
+        on_event: Told of each event that is part of the answer, if anybody follows it.
     """
 
-    def __init__(self, assembler: Assembler) -> None:
+    def __init__(
+        self, assembler: Assembler, on_event: Callable[[dict[str, Any]], None] | None = None
+    ) -> None:
         self._assembler = assembler
+        self._on_event = on_event
         self._framing: Framing = SseFraming()
         self._error: dict[str, Any] | None = None
 
@@ -115,6 +120,8 @@ class StreamedAnswer:
             self._error = event
         else:
             self._assembler.add(event)
+            if self._on_event is not None:
+                self._on_event(event)
 
     def _encoded(self, answer: dict[str, Any] | None) -> bytes:
         if answer is None:
