@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from producer.batch.client import BatchClient, BatchWatch
 from producer.batch.line_cost import cost_of
+from producer.batch.outcome import LineRef
 from producer.batch.record import BUDGET_REACHED
-from producer.batch.recorder import LineRef, Recorder
+from producer.batch.recorder import Recorder
 from producer.batch.spending import Spending
 from producer.batch.tally import Tally
 from producer.job_cost import job_cost

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from producer.batch.client import BatchWatch
 from producer.batch.gate import Gate
 from producer.batch.leftovers import Leftovers
+from producer.batch.outcome import LineRef
 from producer.batch.reader import BadLine, Line
-from producer.batch.recorder import LineRef, Recorder
+from producer.batch.recorder import Recorder
 from producer.batch.source import Source
 from producer.batch.tally import Tally
 from producer.batch.window import Window
@@ -30,20 +32,48 @@ MAX_MODELS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """How the lines of a run are submitted."""
+    """How the lines of a run are submitted.
+
+    Attributes:
+        run: Part of every idempotency key, and their name for telemetry.
+        left_s: Seconds that a job has from now on; None = as the setting says.
+    """
 
     run: str
     lane: Lane
     client: str
+    left_s: Callable[[], float | None] = lambda: None
 
     def submission(self, line: Line) -> Submission:
         """The submission of a line."""
         key = line_key(self.run, line.number)
-        return Submission(line.body, self.lane, key, client=self.client, tags=line.tags, batch=self.run)
+        return Submission(
+            line.body,
+            self.lane,
+            key,
+            client=self.client,
+            tags=line.tags,
+            batch=self.run,
+            expires_in_s=self.left_s(),
+        )
 
     def job_id(self, line: Line) -> str:
         """The id of its job."""
         return id_from_key(self.client, line_key(self.run, line.number))
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Why the lines that are left are not run.
+
+    Attributes:
+        code: Of their error.
+        leftovers: Tells lines that became jobs in an earlier session: those have an outcome of their own.
+    """
+
+    code: str
+    message: str
+    leftovers: Leftovers | None = None
 
 
 class Feeder:
@@ -73,6 +103,8 @@ class Feeder:
         """Whether every line in `in_flight` is known to be in Redis."""
         self.has_submitted = False
         """Whether anything may be in Redis."""
+        self.left_out: LeftOut | None = None
+        """Set it to submit nothing more."""
         self._source = source
         self._watch = watch
         self._recorder = recorder
@@ -95,6 +127,9 @@ class Feeder:
             for line in group:
                 if isinstance(line, BadLine):
                     self._recorder.take_bad_line(line)
+            if self.left_out is not None:
+                await self._submit(lines)
+                continue
             if self._leftovers is not None:
                 lines = await self._adopt(lines, self._leftovers)
             if self._gate is None:
@@ -131,8 +166,21 @@ class Feeder:
             gate.budget.release(self._feed.job_id(line))
             self._recorder.take_bad_line(gate.mark(line))
 
+    async def _end(self, lines: list[Line], why: LeftOut) -> None:
+        """Record lines as not run; those that Redis knows are watched until they have ended."""
+        known: list[Line] = []
+        if why.leftovers is not None:
+            known, lines = await why.leftovers.divide(lines, self._feed.job_id)
+        for line in lines:
+            self._recorder.take_bad_line(BadLine(line.number, line.custom_id, why.code, why.message))
+        if known:
+            await self._submit_once(known)
+
     async def _submit(self, lines: list[Line]) -> None:
         while lines:
+            if self.left_out is not None:
+                await self._end(lines, self.left_out)
+                return
             refused = await self._submit_once(lines)
             if refused:
                 await self._wait_for_room(refused[0][1])
@@ -152,7 +200,8 @@ class Feeder:
         ids = [self._feed.job_id(line) for line in lines]
         # Before the submit: a job may end, and be delivered, before the reply is here.
         self.in_flight.update(
-            (job_id, LineRef(line.number, line.custom_id)) for job_id, line in zip(ids, lines, strict=True)
+            (job_id, LineRef(line.number, line.custom_id, line.asked))
+            for job_id, line in zip(ids, lines, strict=True)
         )
         self.is_settled, self.has_submitted = False, True
         results = await self._hand_in([self._feed.submission(line) for line in lines])

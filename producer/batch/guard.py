@@ -8,7 +8,7 @@ from contextlib import suppress
 from itertools import islice
 
 from producer.batch.client import BatchClient
-from producer.batch.recorder import LineRef
+from producer.batch.outcome import LineRef
 from producer.batch.spending import Spending
 from shared.errors import StoreError
 from shared.job import JobState

@@ -6,14 +6,16 @@ each file; opening cuts it off. What is in the files is recorded: it is never as
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from producer.batch.lines import STDIN
-from producer.batch.record import PREFIX, Head, read_head
+from producer.batch.outcome import Ended, Outcome
+from producer.batch.record import PREFIX, Head, bad_line_record, is_answered, job_record, read_head
 from shared.errors import BatchRefused
 
 
@@ -136,6 +138,41 @@ class OutputFiles:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+class FileOutput:
+    """Records outcomes in the output files of a run.
+
+    Args:
+        run: Its id.
+    """
+
+    pause_s = 0.0
+
+    def __init__(self, files: OutputFiles, run: str) -> None:
+        self._files = files
+        self._run = run
+
+    async def append(self, group: Sequence[Outcome]) -> None:
+        """Record outcomes; they are on disk when this returns.
+
+        Raises:
+            BatchRefused: The disk is full or failing.
+        """
+        answers: list[bytes] = []
+        failures: list[bytes] = []
+        for one in group:
+            if isinstance(one, Ended):
+                record = job_record(self._run, one.line.number, one.line.custom_id, one.job, one.cost)
+                (answers if is_answered(one.job) else failures).append(record)
+            else:
+                failures.append(bad_line_record(self._run, one))
+        try:
+            await asyncio.to_thread(self._files.append, answers, failures)
+        except OSError as exc:
+            path = self._files.paths.output
+            text = f"cannot write {path}: {exc.strerror}; make room and run the same command again"
+            raise BatchRefused(text) from exc
 
 
 def _scan(path: Path, *, is_mending: bool) -> Iterator[Head]:

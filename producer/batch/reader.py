@@ -7,7 +7,7 @@ optional `id`, `system`, `model` and parameters. Both may have `tags` beside tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,8 @@ class Line:
     """Bytes in the file."""
     tags: tuple[str, ...] = ()
     """What the rules of groups may ask for."""
+    asked: Mapping[str, Any] | None = None
+    """What the answer repeats of the request, where its shape wants that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,30 +67,42 @@ def default_id(number: int) -> str:
     return f"line-{number}"
 
 
-class Reader:
-    """Iterates over the lines that are not recorded yet, in file order.
+@dataclass(frozen=True, slots=True)
+class RunLines:
+    """Reads the lines of `chatq run`.
 
-    Args:
-        ledger: Recorded lines; also used to find duplicate ids.
+    Attributes:
         model: For lines that name none.
         fallbacks: Models to go on with, for lines that state none.
         tags: For lines that state none.
     """
 
+    model: str | None
+    fallbacks: Sequence[str] = ()
+    tags: Sequence[str] = ()
+
+    def __call__(self, raw: RawLine) -> Line | BadLine:
+        """Read one line that is not blank."""
+        line = parse_line(raw, model=self.model, tags=tuple(self.tags))
+        if self.fallbacks and isinstance(line, Line):
+            line.body.setdefault("fallbacks", list(self.fallbacks))
+        return line
+
+
+class Reader:
+    """Iterates over the lines that are not recorded yet, in file order.
+
+    Args:
+        ledger: Recorded lines; also used to find duplicate ids.
+        parse: Reads one line that is not blank.
+    """
+
     def __init__(
-        self,
-        lines: Iterable[RawLine],
-        ledger: Ledger,
-        *,
-        model: str | None,
-        fallbacks: Sequence[str] = (),
-        tags: Sequence[str] = (),
+        self, lines: Iterable[RawLine], ledger: Ledger, parse: Callable[[RawLine], Line | BadLine]
     ) -> None:
         self._lines = lines
         self._ledger = ledger
-        self._model = model
-        self._fallbacks = list(fallbacks)
-        self._tags = tuple(tags)
+        self._parse = parse
         self.count = 0
         """Lines that were not blank, so far."""
 
@@ -104,9 +118,7 @@ class Reader:
             if raw.problem is None and not raw.data.strip():
                 continue
             self.count += 1
-            line = parse_line(raw, model=self._model, tags=self._tags)
-            if self._fallbacks and isinstance(line, Line):
-                line.body.setdefault("fallbacks", self._fallbacks)
+            line = self._parse(raw)
             if not self._ledger.is_first(line.custom_id):
                 text = f"custom_id {line.custom_id!r} was used by an earlier line"
                 line = BadLine(number, line.custom_id, "duplicate_custom_id", text)

@@ -24,7 +24,7 @@ BUDGET_REACHED = "budget_reached"
 """Code of a line that was not asked, or not asked again, for want of money: the next run goes on with it."""
 
 _HEAD = re.compile(
-    rb'\{"id":\s*"batch_req_(?P<run>[0-9a-f]{16})_(?P<line>[0-9]{1,15})",\s*'
+    rb'\{"id":\s*"batch_req_(?P<run>[0-9a-f]{16,32})_(?P<line>[0-9]{1,15})",\s*'
     rb'"custom_id":\s*(?P<custom_id>"(?:[^"\\]|\\.)*")'
 )
 
@@ -84,6 +84,13 @@ def bad_line_record(run: str, line: BadLine) -> bytes:
     """The record of a line that became no job."""
     error = _error(line.code, f"line {line.number}: {line.message}", line.number)
     return _record(run, line.number, line.custom_id, b"null", error, NOTHING)
+
+
+def refused_line_record(run: str, line: BadLine) -> bytes:
+    """The record of a line whose request was refused before any call: as a model server refuses one."""
+    error = JobError(line.code, f"line {line.number}: {line.message}", 400)
+    response = _response(400, f"line-{line.number}", _envelope(error))
+    return _record(run, line.number, line.custom_id, response, b"null", NOTHING)
 
 
 def error_code(job: Job) -> str:

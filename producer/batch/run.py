@@ -1,31 +1,23 @@
-"""One run of a batch: feed, collect, record, until every line of the input stands in one of the two files."""
+"""One run of `chatq run`: every line of the input stands in one of the two files in the end."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 from producer.batch.books import Books
-from producer.batch.client import BatchClient, BatchWatch
-from producer.batch.collector import Collector
-from producer.batch.feeder import Feed, Feeder
+from producer.batch.client import BatchClient
+from producer.batch.feeder import Feed
 from producer.batch.gate import Gate
-from producer.batch.guard import Guard
 from producer.batch.leftovers import Leftovers
 from producer.batch.lines import STDIN, count_lines, open_input, read_lines
-from producer.batch.reader import Reader
-from producer.batch.recorder import Recorder
-from producer.batch.source import Source
+from producer.batch.output import FileOutput
+from producer.batch.reader import Reader, RunLines
 from producer.batch.spending import Funds, Spending
 from producer.batch.tally import Tally
-from producer.batch.window import Window
-from shared.errors import StoreError
+from producer.batch.work import Work
 from shared.job import Lane
-
-GROUP_LINES = 256
-"""Most lines submitted at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,26 +65,24 @@ class BatchRun:
         self._tally = tally
         self._plan = plan
         self._funds = funds
-        self._is_stopped = False
-        self._is_finishing = False
-        self._feeding: asyncio.Task[None] | None = None
-        self._feeder: Feeder | None = None
+        feed = Feed(books.run, plan.lane, books.client)
+        self._work = Work(
+            client, FileOutput(books.files, books.run), tally, feed, window=plan.window, retry_s=plan.retry_s,
+            spending=self._spending(feed), leftovers=self._leftovers(), note_cancelling=books.note_cancelling,
+        )  # fmt: skip
 
     @property
     def models(self) -> frozenset[str]:
         """Models that lines asked for so far."""
-        return frozenset(self._feeder.models if self._feeder else ())
+        return self._work.models
 
     def stop_feeding(self) -> None:
         """Submit nothing more; go on collecting what is in flight."""
-        self._is_stopped = True
-        if self._feeding is not None:
-            self._feeding.cancel()
+        self._work.stop_feeding()
 
     def finish(self) -> None:
         """Record what has ended by now and return; the rest stays in Redis for the next run."""
-        self.stop_feeding()
-        self._is_finishing = True
+        self._work.finish()
 
     async def run(self) -> bool:
         """Run to the end, until told to finish, or until the money is spent. Returns whether every line was asked.
@@ -105,28 +95,15 @@ class BatchRun:
         await self._books.reopen_failed(self._client)
         if self._funds is not None:
             await self._funds.budget.look_at_client()
-        file = open_input(self._plan.source)
-        lines = read_lines(file, max_bytes=self._plan.max_line_bytes)
         plan = self._plan
-        reader = Reader(lines, self._books.ledger, model=plan.model, fallbacks=plan.fallbacks, tags=plan.tags)
-        window = Window(self._plan.window)
-        source = Source(reader, group_lines=max(1, min(GROUP_LINES, window.size // 4)))
-        recorder = Recorder(self._books.files, self._client, window, self._tally, run=self._books.run)
-        try:
-            async with self._client.watch() as watch:
-                feed = Feed(self._books.run, self._plan.lane, self._books.client)
-                spending = self._spending(feed)
-                feeder = self._feeder = Feeder(
-                    source, watch, recorder, window, self._tally,
-                    feed=feed, gate=spending.gate if spending else None, leftovers=self._leftovers(),
-                )  # fmt: skip
-                source.start()
-                self._start_count()
-                await self._work(feeder, recorder, watch, spending)
-        finally:
-            source.close()
-            file.close()
-        is_read = not self._is_stopped and not feeder.in_flight
+        with open_input(plan.source) as file:
+            lines = read_lines(file, max_bytes=plan.max_line_bytes)
+            reader = Reader(lines, self._books.ledger, RunLines(plan.model, plan.fallbacks, plan.tags))
+            self._start_count()
+            try:
+                is_read = await self._work.run(reader)
+            finally:
+                self._books.has_begun = self._books.has_begun or self._work.has_submitted
         if is_read:
             self._tally.total = reader.count
         self._books.is_complete = is_read and not self._tally.not_asked
@@ -153,55 +130,3 @@ class BatchRun:
         count = count_lines(self._plan.source)
         if self._tally.total is None:
             self._tally.total = count
-
-    async def _work(
-        self, feeder: Feeder, recorder: Recorder, watch: BatchWatch, spending: Spending | None
-    ) -> None:
-        collector = Collector(
-            self._client, watch, recorder, self._tally, feeder.in_flight,
-            retry_s=self._plan.retry_s, spending=spending,
-        )  # fmt: skip
-        self._feeding = asyncio.create_task(feeder.run(), name="feeder")
-        recording = asyncio.create_task(recorder.run(), name="recorder")
-        guarding = asyncio.create_task(self._guard(feeder, spending), name="guard")
-        if self._is_stopped:  # told so before there was anything to stop
-            self._feeding.cancel()
-        is_redis_there = True
-        try:
-            await self._collect(self._feeding, recording, feeder, collector)
-        except StoreError:
-            is_redis_there = False
-            raise
-        finally:
-            for task in (self._feeding, recording, guarding):
-                task.cancel()
-            await asyncio.gather(self._feeding, recording, guarding, return_exceptions=True)
-            self._books.has_begun = self._books.has_begun or feeder.has_submitted
-            await recorder.flush(is_dropping=is_redis_there)
-
-    async def _guard(self, feeder: Feeder, spending: Spending | None) -> None:
-        if spending is not None:
-            guard = Guard(
-                spending, self._client, feeder.in_flight, note_cancelling=self._books.note_cancelling
-            )
-            await guard.run()
-
-    async def _collect(
-        self,
-        feeding: asyncio.Task[None],
-        recording: asyncio.Task[None],
-        feeder: Feeder,
-        collector: Collector,
-    ) -> None:
-        while not self._is_finishing:
-            if recording.done():
-                recording.result()
-            if feeding.done():
-                if not feeding.cancelled():
-                    feeding.result()
-                if not feeder.in_flight:
-                    return
-            if not await collector.collect() and feeder.is_settled:
-                collector.give_up_lost()
-        while await collector.collect():
-            continue

@@ -41,7 +41,7 @@ class QueueClient:
         self.jobs: dict[str, Job] = {}
         self.is_stalled = False
         """Whether running calls do not end just now."""
-        self._submitted: dict[str, Submission] = {}
+        self.submitted: dict[str, Submission] = {}
 
     def watch(self) -> QueueWatch:
         return QueueWatch(self)
@@ -70,7 +70,7 @@ class QueueClient:
         """Queue a job unless there is one."""
         assert submission.idempotency_key is not None
         job_id = id_from_key(submission.client, submission.idempotency_key)
-        self._submitted[job_id] = submission
+        self.submitted[job_id] = submission
         self.jobs.setdefault(job_id, job(job_id, JobState.QUEUED))
         return job_id
 
@@ -79,14 +79,14 @@ class QueueClient:
         if self.is_stalled:
             return
         for job_id in self.in_state(JobState.IN_PROGRESS):
-            self.jobs[job_id] = self.outcome(self._submitted[job_id], job_id)
+            self.jobs[job_id] = self.outcome(self.submitted[job_id], job_id)
         self.start()
 
     def start(self) -> None:
         """Call the provider for those in front."""
         room = self.concurrency - len(self.in_state(JobState.IN_PROGRESS))
         for job_id in self.in_state(JobState.QUEUED)[: max(0, room)]:
-            key = self._submitted[job_id].idempotency_key or ""
+            key = self.submitted[job_id].idempotency_key or ""
             self.asked[key] = self.asked.get(key, 0) + 1
             self.jobs[job_id] = replace(self.jobs[job_id], state=JobState.IN_PROGRESS)
 

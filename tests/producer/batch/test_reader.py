@@ -11,7 +11,7 @@ import pytest
 
 from producer.batch.ledger import Ledger
 from producer.batch.lines import Problem, RawLine, read_lines
-from producer.batch.reader import BadLine, Line, Reader, parse_line
+from producer.batch.reader import BadLine, Line, Reader, RunLines, parse_line
 from shared.errors import BatchRefused
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -31,7 +31,7 @@ def parse(value: Any, *, model: str | None = None) -> Line | BadLine:
 
 def read(ledger: Ledger, *lines: Any) -> list[Line | BadLine]:
     raw = b"\n".join(line if isinstance(line, bytes) else orjson.dumps(line) for line in lines)
-    return list(Reader(read_lines(io.BytesIO(raw), max_bytes=1000), ledger, model="m"))
+    return list(Reader(read_lines(io.BytesIO(raw), max_bytes=1000), ledger, RunLines("m")))
 
 
 @pytest.mark.parametrize("url", ["/v1/chat/completions", "/chat/completions"])
@@ -189,7 +189,7 @@ def test_fallbacks_are_for_lines_that_state_none(ledger: Ledger) -> None:
             {"prompt": "d", "fallbacks": ["own"]},
         )
     )
-    lines = Reader(read_lines(io.BytesIO(raw), max_bytes=1000), ledger, model="m", fallbacks=("x", "y"))
+    lines = Reader(read_lines(io.BytesIO(raw), max_bytes=1000), ledger, RunLines("m", ("x", "y")))
     found = [line.body["fallbacks"] for line in lines if isinstance(line, Line)]
     assert found == [["x", "y"], ["x", "y"], [], ["own"]]
 

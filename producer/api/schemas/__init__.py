@@ -1,0 +1,1 @@
+"""JSON Schemas of bodies and answers, one module a resource (OpenAPI 3.1 components)."""
