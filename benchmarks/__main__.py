@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import edges, fairness, limits, routing, throughput
+from benchmarks import api, api_chat, api_stream, edges, fairness, limits, routing, throughput
 from benchmarks.lab import CORES, Lab
 
 Row = tuple[str, str, str]
@@ -116,6 +116,62 @@ def measure_i(quick: bool) -> list[Row]:
     ]
 
 
+def measure_j(quick: bool) -> list[Row]:
+    """Jobs over HTTP."""
+    posted = api.post_rate(jobs=2_000 if quick else 20_000)
+    bulk = api.bulk_rate(jobs=10_000 if quick else 100_000)
+    polls = 500 if quick else 5_000
+    ups = api.poll_wake_ups(polls=polls, jobs=2 * polls, per_s=300)
+    return [
+        ("(j) POST /v1/jobs, one API process", f"{posted:,.0f}/s", "≥ 2,000"),
+        ("(j) POST /v1/jobs/bulk, one API process", f"{bulk:,.0f} jobs/s", "≥ 15,000"),
+        (
+            f"(j) {polls:,} long polls open, {ups.per_s:,.0f} jobs/s end: end → answer",
+            f"p50 {ups.p50:.1f} ms, p99 {ups.p99:.1f} ms",
+            "p99 ≤ 50 ms",
+        ),
+    ]
+
+
+def measure_k(quick: bool) -> list[Row]:
+    """Chat completions over HTTP, beside LiteLLM's proxy."""
+    calls = 200 if quick else 1_000
+    whole, first = api_chat.overhead(calls=calls), api_stream.first_token(calls=calls)
+    ours = api_chat.carried(calls=2_000 if quick else 20_000)
+    theirs = api_chat.carried_by_litellm(calls=500 if quick else 2_000)
+    return [
+        (
+            "(k) a chat completion through the queue against the direct call",
+            f"p50 + {whole.added_p50:.1f} ms, p99 {whole.queued_p99:.1f} ms",
+            "≤ 4 ms",
+        ),
+        (
+            "(k) time to first token through the queue against the direct call",
+            f"p50 + {first.added_p50:.1f} ms, p99 + {first.added_p99:.1f} ms",
+            "≤ 10 ms",
+        ),
+        (
+            "(k) chat completions, API and worker on one core",
+            f"{ours.per_s:,.0f}/s, {ours.per_cpu_s:,.0f} a CPU second",
+            "",
+        ),
+        (
+            "(k) LiteLLM's proxy, one process",
+            f"{theirs.per_s:,.0f}/s, {theirs.per_cpu_s:,.0f} a CPU second",
+            "",
+        ),
+        (
+            "(k) requests a core against LiteLLM's proxy",
+            f"{ours.per_cpu_s / theirs.per_cpu_s:.1f} ×",
+            "≥ 5 ×",
+        ),
+    ]
+
+
+def _carried_text(carried: api_chat.Carried) -> str:
+    return f"{carried.per_s:,.0f}/s, {carried.per_cpu_s:,.0f} a CPU second"
+
+
 MEASUREMENTS = {
     "a": measure_a,
     "b": measure_b,
@@ -126,14 +182,16 @@ MEASUREMENTS = {
     "g": measure_g,
     "h": measure_h,
     "i": measure_i,
+    "j": measure_j,
+    "k": measure_k,
 }
 
 
 @click.command()
-@click.option("--only", default="abcdefghi", help="Letters of the measurements to run.")
+@click.option("--only", default="abcdefghijk", help="Letters of the measurements to run.")
 @click.option("--quick", is_flag=True, help="Small numbers, to see that it works; nothing is stored.")
 def main(only: str, quick: bool) -> None:
-    """Run the measurements (about eleven minutes) and print a table."""
+    """Run the measurements (about a quarter of an hour) and print a table."""
     rows: list[Row] = []
     for letter in only:
         click.echo(f"measuring ({letter}) …", err=True)

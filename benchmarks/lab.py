@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import orjson
 import redis
 
@@ -99,10 +101,15 @@ class Lab:
         return ready.read_text().strip()
 
     def spawn(
-        self, arguments: Sequence[str], *, core: int, env: Mapping[str, str] | None = None
+        self,
+        arguments: Sequence[str],
+        *,
+        core: int,
+        env: Mapping[str, str] | None = None,
+        python: str = sys.executable,
     ) -> subprocess.Popen[bytes]:
         """A Python process on one core, ended with the laboratory."""
-        process = subprocess.Popen([sys.executable, *arguments], env=dict(env or self.env))
+        process = subprocess.Popen([python, *arguments], env=dict(env or self.env))
         os.sched_setaffinity(process.pid, {core})
         self._stack.callback(_end, process)
         return process
@@ -121,6 +128,31 @@ class Lab:
                 raise TimeoutError("the worker did not start")
             time.sleep(0.01)
         return process
+
+    def api(self, *, core: int = WORKER_CORE) -> tuple[subprocess.Popen[bytes], str]:
+        """An API process on a core, once it answers, and its address."""
+        port = self.free_port()
+        process = self.spawn(["-m", "producer", "api", "--bind", f"127.0.0.1:{port}"], core=core)
+        address = f"http://127.0.0.1:{port}"
+        self.until_answers(f"{address}/health", process)
+        return process, address
+
+    def free_port(self) -> int:
+        """A port of the loopback interface that nobody listens at."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            return int(free.getsockname()[1])
+
+    def until_answers(self, url: str, process: subprocess.Popen[bytes], *, timeout_s: float = 20) -> None:
+        """Wait until a server says 200.
+
+        Raises:
+            TimeoutError: It does not, or its process has ended.
+        """
+        give_up_at = time.monotonic() + timeout_s
+        while not _answers(url):
+            if time.monotonic() > give_up_at or process.poll() is not None:
+                raise TimeoutError(f"nothing answers at {url}")
+            time.sleep(0.05)
 
     def hold(self) -> None:
         """Keep workers from claiming, with RQ's own switch."""
@@ -151,6 +183,13 @@ class Lab:
                 if totals.get("completed", 0) >= count:
                     return time.perf_counter() - started
                 await asyncio.sleep(0.01)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=1).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from producer.dead import Dead
+from producer.grouped import Grouped
 from producer.groups import Groups
 from producer.limits import Limits
 from producer.replay import Replayer
@@ -36,6 +37,7 @@ from shared.settings import Settings
 from shared.store import rq_layout
 from shared.store.connect import Store
 from shared.store.dead import DeadLetters
+from shared.store.deltas import DeltaReader
 from shared.store.embedded import EmbeddedServer
 from shared.store.groups import GroupStore
 from shared.store.jobs import BATCH, Accepted, Enqueued, JobStore, NewJob, Refusal
@@ -46,6 +48,9 @@ from shared.way import Way, find_way
 
 AT_ONCE = 10
 """Jobs prepared before the loop has a turn: about 0.1 ms."""
+
+TOGETHER = 100
+"""Jobs that are read, or waited for, in one call for many callers."""
 
 REACH_S = 1.0
 """Time that a wait has to reach Redis, even when it may not last that long: the first one subscribes."""
@@ -61,6 +66,7 @@ class Producer:
         limits: What may be sent, for operators.
         groups: Model groups, for operators.
         dead: Jobs that ended without an answer, for operators.
+        deltas: Follows answers that are streamed (`Submission.stream`), piece by piece.
     """
 
     def __init__(
@@ -87,6 +93,9 @@ class Producer:
             bounds=settings.admission,
         )
         self._waiter = Waiter(store, self._jobs)
+        self.deltas = DeltaReader(store, channel=self._waiter.channel)
+        self._read = Grouped[str, Job | None](self._jobs.read, most=TOGETHER)
+        self._reach = Grouped[str, bool](self._reach_many, most=TOGETHER)
         self.limits = Limits(LimitStore(store), registry)
         self.groups = Groups(group_store, self._follower, self._router)
         self.dead = Dead(DeadLetters(store), self._jobs, Replayer(self._router, self._facts))
@@ -116,6 +125,9 @@ class Producer:
             stack.push_async_callback(end_tasks, following)
             producer.warnings = notes + producer.warnings
             stack.push_async_callback(producer._waiter.stop)
+            stack.push_async_callback(producer.deltas.stop)
+            stack.push_async_callback(producer._read.stop)
+            stack.push_async_callback(producer._reach.stop)
             yield producer
 
     async def submit(
@@ -158,8 +170,13 @@ class Producer:
         Raises:
             StoreFull, StoreUnavailable: As `submit`; earlier ones of this call may be in.
         """
-        results = await self._enqueue(submissions, channel="", expect=lambda ids: None)
-        return [result for result, _ in results]
+        return [result for result, _ in await self.accept_many(submissions)]
+
+    async def accept_many(
+        self, submissions: Iterable[Submission]
+    ) -> list[tuple[str | JobRejected, Accepted | None]]:
+        """As `submit_many`, and with each what the store made of it; None = it did not come so far."""
+        return await self._enqueue(submissions, channel="", expect=lambda ids: None)
 
     async def _enqueue(
         self, submissions: Iterable[Submission], *, channel: str, expect: Expect
@@ -212,6 +229,11 @@ class Producer:
         return prepared
 
     @property
+    def store(self) -> Store:
+        """The connection to Redis, for what else this process keeps there."""
+        return self._store
+
+    @property
     def router(self) -> Router:
         """What names lead to; its groups are those that were followed last."""
         return self._router
@@ -243,9 +265,21 @@ class Producer:
         Raises:
             JobNotFound: No such job, or its result has expired.
         """
-        (job,) = await self._jobs.read([job_id])
+        return await self.explain(await self.look(job_id))
+
+    async def look(self, job_id: str) -> Job:
+        """The job as it is now, without place and ETA: looks of many callers at the same time go together.
+
+        Raises:
+            JobNotFound, StoreUnavailable: As `get`.
+        """
+        job = await self._read(job_id)
         if job is None:
             raise JobNotFound(f"no job {job_id}: it was never accepted, or its result has expired")
+        return job
+
+    async def explain(self, job: Job) -> Job:
+        """The job with what holds it back, its place and an ETA, if it is queued."""
         return await explain_wait(self._store, job)
 
     async def get_many(self, job_ids: Sequence[str]) -> list[Job | None]:
@@ -271,7 +305,7 @@ class Producer:
 
         self._waiter.expect(job_id, told)
         try:
-            if not await self._register(job_id, timeout_s):
+            if await self._register(job_id, timeout_s):
                 async with asyncio.timeout_at(give_up_at):
                     await ended.wait()
         except TimeoutError:
@@ -280,16 +314,20 @@ class Producer:
             self._waiter.drop(job_id, told)
         return await self.get(job_id)
 
-    async def _register(self, job_id: str, timeout_s: float | None) -> list[str]:
-        """Subscribe and register for one job, in bounded time; returns it if the store does not know it."""
+    async def _register(self, job_id: str, timeout_s: float | None) -> bool:
+        """Subscribe and register for one job, in bounded time; returns whether the store knows it."""
         limit_s = None if timeout_s is None else max(timeout_s, REACH_S)
         try:
             async with asyncio.timeout(limit_s):
                 await self._waiter.start()
-                return await self._waiter.register([job_id])
+                return await self._reach(job_id)
         except TimeoutError:
             text = f"Redis was not reached within {limit_s:g} s: check the server and CHATQ_REDIS_URL"
             raise StoreUnavailable(text) from None
+
+    async def _reach_many(self, job_ids: Sequence[str]) -> list[bool]:
+        unknown = set(await self._waiter.register(job_ids))
+        return [job_id not in unknown for job_id in job_ids]
 
     async def cancel(self, job_id: str) -> JobState:
         """End a job: a queued one is never sent, a running call is dropped. Returns the state it is in now.
@@ -312,6 +350,14 @@ class Producer:
         return sum(
             bool(after) for _, after in await self._jobs.cancel(job_ids, spares_running=spares_running)
         )
+
+    async def cancel_unwatched(self, job_id: str) -> None:
+        """End a job that nobody waits for any more; one that ended, or that nobody knows, is fine.
+
+        A waiter of another process counts from when it registered until the job ends, even if it gave up.
+        """
+        if not (self._waiter.is_expected(job_id) or self.deltas.is_followed(job_id)):
+            await self._jobs.cancel([job_id], own_channel=self._waiter.channel)
 
     async def forget(self, job_ids: Sequence[str]) -> int:
         """Delete ended jobs whose outcome is safe elsewhere; returns how many. Unfinished ones stay."""

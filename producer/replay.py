@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from producer.submission import check_webhook_url
 from shared.chat import ChatRequest, parse_request
 from shared.errors import InvalidRequest, JobRejected
 from shared.job import Candidate, Lane
@@ -99,10 +100,14 @@ def _request(letter: Letter, model: str | None) -> ChatRequest:
 
 
 def _record(before: dict[str, Any], model: str) -> dict[str, Any]:
-    """The record of before without what was decided; a label that no caller may give is left out."""
+    """The record of before without what was decided; a label that no caller may give is left out.
+
+    It is no stream any more: who followed it saw its end, and the pieces of two calls would be mixed.
+    """
     source, batch = _label(before.get("source")), _label(before.get("batch"))
     client = _label(before.get("client")) or "default"
-    record = job_record(model, (), client=client, source=source, batch=batch)
+    webhook = _webhook_url(before.get("webhook"))
+    record = job_record(model, (), client=client, source=source, batch=batch, webhook_url=webhook)
     metadata = before.get("metadata")
     return record | {"metadata": metadata} if isinstance(metadata, dict) else record
 
@@ -110,6 +115,13 @@ def _record(before: dict[str, Any], model: str) -> dict[str, Any]:
 def _label(value: Any) -> str | None:
     try:
         return check_label(value, field="label")
+    except InvalidRequest:
+        return None
+
+
+def _webhook_url(value: Any) -> str | None:
+    try:
+        return check_webhook_url(value)
     except InvalidRequest:
         return None
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -26,6 +27,11 @@ MAX_METADATA_BYTES = 16 * 1024
 
 MAX_TAGS = 20
 """Tags of a submission; rules name a few dozen in all."""
+
+MAX_WEBHOOK_URL = 2048
+"""Longest address of a webhook, in characters: what every server and proxy takes."""
+
+_WEB_ADDRESS = re.compile(r"https?://[!-~]+", re.IGNORECASE)
 
 MAX_EXPIRES_IN_S = 366 * 86_400
 """As in the settings: what is to run later than that is not a job."""
@@ -66,6 +72,16 @@ class Submission:
     is_listed: bool = False
 
 
+class _Labels(NamedTuple):
+    """What stands in a job's record as the caller said it (arguments of `job_record`)."""
+
+    client: str
+    source: str | None
+    batch: str | None
+    stream: bool
+    webhook_url: str | None
+
+
 def prepare(
     submission: Submission, router: Router, settings: JobSettings, facts: Facts = NO_FACTS
 ) -> NewJob | JobRejected:
@@ -99,8 +115,7 @@ def _prepare(submission: Submission, router: Router, settings: JobSettings, fact
     request = submission.request
     if not isinstance(request, ChatRequest):
         request = parse_request(dict(request) if isinstance(request, Mapping) else request)
-    client = check_label(submission.client, field="client")
-    source, batch = _label(submission.source, "source"), _label(submission.batch, "batch")
+    labels = _labels(submission)
     request_json = encode_request(request, max_bytes=settings.max_body_bytes)
     tokens = estimate_prompt_tokens(request, request_json), request.output_limit_tokens or 0
     entries: Sequence[Entry]
@@ -108,28 +123,29 @@ def _prepare(submission: Submission, router: Router, settings: JobSettings, fact
     if _asks_groups(request, router):
         features = cache(lambda: features_of(request, request_json, tags))
         way = find_way(request, features, router, facts)
-        record = job_record(request.model, (), client=client, source=source, batch=batch) | way_fields(
-            way, tags=tags
+        info_json = orjson.dumps(
+            job_record(request.model, (), **labels._asdict()) | way_fields(way, tags=tags)
         )
-        info_json = orjson.dumps(record)
         entries, tokens = way_entries(way, features, *tokens)
     else:
         found = find_candidates(request.model, request.fallbacks or (), router)
         entries = candidates = tuple([(candidate.provider, candidate.model) for candidate in found])
-        info_json = _record(request.model, candidates, client, source, batch)
+        info_json = _record(request.model, candidates, labels)
     if submission.metadata is not None:
         info_json = orjson.dumps({**orjson.loads(info_json), "metadata": _metadata(submission.metadata)})
     key = submission.idempotency_key
     return NewJob(  # both by place: with names they take twice as long
         new_id() if key is None else id_from_key(submission.client, _key(key)),
-        f"{entries[0][0]}.{_lane(submission.lane)}",
+        f"{entries[0][0]}.{read_lane(submission.lane)}",
         request_json,
         info_json,
-        Cost(*tokens, len(request_json), client, entries[0][1]),
+        Cost(*tokens, len(request_json), labels.client, entries[0][1]),
         entries,
         _max_attempts(submission.max_attempts, settings),
         _expires_in_ms(submission.expires_in_s, settings),
         key is not None,
+        submission.is_listed,
+        submission.webhook_url is not None,
     )
 
 
@@ -140,21 +156,53 @@ def _asks_groups(request: ChatRequest, router: Router) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _record(
-    model: str, candidates: tuple[tuple[str, str], ...], client: str, source: str | None, batch: str | None
-) -> bytes:
+def _record(model: str, candidates: tuple[tuple[str, str], ...], labels: _Labels) -> bytes:
     """What goes beside the request (`NewJob.info_json`), from memory for jobs of a kind."""
-    return orjson.dumps(job_record(model, candidates, client=client, source=source, batch=batch))
+    return orjson.dumps(job_record(model, candidates, **labels._asdict()))
 
 
 # Callers are other people's programs, and not all of them are typed: each check takes any value.
+
+
+def _labels(submission: Submission) -> _Labels:
+    url = submission.webhook_url
+    return _Labels(
+        check_label(submission.client, field="client"),
+        _label(submission.source, "source"),
+        _label(submission.batch, "batch"),
+        _is_streamed(submission.stream),
+        None if url is None else check_webhook_url(url),
+    )
 
 
 def _label(value: Any, field: str) -> str | None:
     return None if value is None else check_label(value, field=field)
 
 
-def _lane(value: Any) -> Lane:
+def _is_streamed(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise InvalidRequest("stream: must be true or false", field="stream")
+
+
+def check_webhook_url(value: Any) -> str:
+    """Where a webhook may be sent (`Submission.webhook_url`).
+
+    Raises:
+        InvalidRequest: It is something else.
+    """
+    if isinstance(value, str) and len(value) <= MAX_WEBHOOK_URL and _WEB_ADDRESS.fullmatch(value):
+        return value
+    text = f"webhook_url: must be an http(s) URL of at most {MAX_WEBHOOK_URL:,} characters"
+    raise InvalidRequest(text, field="webhook_url")
+
+
+def read_lane(value: Any) -> Lane:
+    """A lane of a caller's (`Submission.lane`).
+
+    Raises:
+        InvalidRequest: It is none.
+    """
     try:
         return Lane(value)
     except ValueError:

@@ -69,6 +69,10 @@ class Waiter:
             self._waiting.pop(job_id, None)
             self._in_store.discard(job_id)
 
+    def is_expected(self, job_id: str) -> bool:
+        """Whether anybody in this process waits for the job."""
+        return job_id in self._waiting
+
     def enqueued(self, job_ids: Iterable[str]) -> None:
         """These jobs are in the store, with this waiter's channel: from now on the slow poll looks after them."""
         self._in_store.update(job_id for job_id in job_ids if job_id in self._waiting)

@@ -137,6 +137,8 @@ class ChatqRecord(TypedDict):
     """What that call cost; None = nobody knows."""
     cost_basis: NotRequired[str | None]
     """Who says so, or why nobody does (`shared.catalogue.Basis`)."""
+    response: NotRequired[dict[str, Any]]
+    """The Response object, of a request that was one in the provider's own words (`native_responses.py`)."""
     notes: NotRequired[list[str]]
     """What was changed of the request before it was sent, for people."""
 

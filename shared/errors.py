@@ -9,6 +9,8 @@ ChatqError
 │  ├─ IdempotencyConflict      the idempotency key was used with another body
 │  └─ LaneFull                  a bound on waiting work is reached: come back later
 ├─ JobNotFound                 no such job, or its result has expired
+├─ BatchNotFound               no such batch of the HTTP API, or its time is over
+├─ BatchConflict               what is asked of such a batch does not fit the state it is in
 ├─ JobFailed                   the job ended without an answer (raised by readers that want one)
 ├─ BatchRefused                the files of a `chatq run` do not fit the command; the caller acts
 ├─ WorkerLost                  the worker that a `chatq run` started keeps dying
@@ -17,6 +19,8 @@ ChatqError
 │  ├─ StoreUnavailable         no connection, no answer
 │  ├─ StoreFull                `maxmemory` reached: new work is refused
 │  └─ StoreUnsuitable          the server cannot keep jobs safely (version, eviction policy)
+├─ FilesUnavailable            the file store of uploads and results does not do what was asked
+│  └─ BlobMissing              the content of a file is gone from it
 ├─ OutOfSockets                this machine has no socket left for a call; the worker holds fewer jobs meanwhile
 └─ UpstreamError               one call to one upstream did not give an answer; `scope` says what to blame
    ├─ UpstreamUnavailable      connection, time-out, 5xx, malformed answer: worth another attempt here
@@ -25,6 +29,7 @@ ChatqError
    ├─ QuotaExhausted           a plan's window or budget is used up: a long wait, or the next candidate
    ├─ CredentialRejected       key, money or plan: the operator acts; the next candidate
    ├─ CandidateUnfit           this candidate cannot do this job: the next candidate
+   ├─ StreamBroken             a part of the answer was out already: the job ends
    └─ RequestRefused           the job itself is wrong: no candidate will do better
 """
 
@@ -142,6 +147,20 @@ class JobFailed(ChatqError):
     exit_code = 1
 
 
+class BatchNotFound(ChatqError):
+    """No such batch of the HTTP API, or its time is over."""
+
+    code = "batch_not_found"
+    exit_code = 4
+
+
+class BatchConflict(ChatqError):
+    """What is asked of a batch of the HTTP API does not fit the state it is in; asking again changes nothing."""
+
+    code = "batch_conflict"
+    exit_code = 2
+
+
 class BatchRefused(ChatqError):
     """A batch cannot start or go on with these files; the message says what to do."""
 
@@ -186,6 +205,18 @@ class StoreUnsuitable(StoreError):
 
     code = "store_unsuitable"
     exit_code = 3
+
+
+class FilesUnavailable(ChatqError):
+    """The file store, where uploads and the results of batches are, did not do what was asked."""
+
+    code = "files_unavailable"
+
+
+class BlobMissing(FilesUnavailable):
+    """The file store does not have the content of a file."""
+
+    code = "blob_missing"
 
 
 class OutOfSockets(ChatqError):
@@ -353,3 +384,12 @@ class RequestRefused(UpstreamError):
     """
 
     code = "request_refused"
+
+
+class StreamBroken(UpstreamError):
+    """A call failed after a part of its answer had been streamed: another answer would not go on where it stopped.
+
+    The job ends with code `stream_broken`, whatever the call itself failed of; the message says that.
+    """
+
+    code = "stream_broken"

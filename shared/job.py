@@ -112,6 +112,10 @@ WORKER_LOST = JobError("worker_lost", "its worker died in the only attempt allow
 POISON = JobError(
     "poison", "its workers died again and again while it ran, the last times with hardly a neighbour"
 )
+STREAM_BROKEN = JobError(
+    "stream_broken",
+    "its worker died while it streamed the answer; another answer would not go on where that one stopped",
+)
 EXPIRED = JobError("expired", "the deadline passed before the job was sent")
 """Ends that no worker's call decides."""
 

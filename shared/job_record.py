@@ -20,6 +20,8 @@ def job_record(
     client: str,
     source: str | None = None,
     batch: str | None = None,
+    stream: bool = False,
+    webhook_url: str | None = None,
 ) -> dict[str, Any]:
     """The record of any job.
 
@@ -29,9 +31,12 @@ def job_record(
     Args:
         model: The name that was asked for.
         candidates: [provider, model] each, in order of preference.
+        stream: Its answer is written down piece by piece; as `stream`, if so.
+        webhook_url: Who is told that it ended; as `webhook`.
     """
     record: dict[str, Any] = {"model": model, "candidates": candidates, "client": client}
-    return record | {k: v for k, v in (("source", source), ("batch", batch)) if v is not None}
+    more = {"source": source, "batch": batch, "stream": stream or None, "webhook": webhook_url}
+    return record | {name: value for name, value in more.items() if value is not None}
 
 
 def selection_fields(selection: Selection, tags: Sequence[str]) -> dict[str, Any]:

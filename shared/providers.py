@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,20 @@ class Provider:
     def __post_init__(self) -> None:
         if not self.account:
             object.__setattr__(self, "account", self.name)
+
+    def entries_of(self, model: str) -> list[ProviderModelSettings]:
+        """What is said of a model: from the shortest pattern that fits to the longest, its own name last."""
+        lowered = model.lower()
+        return [
+            self.patterns[pattern]
+            for pattern in sorted(self.patterns, key=lambda pattern: (pattern == model, len(pattern)))
+            # `[` has no meaning in these patterns: names of models have it.
+            if pattern == model or fnmatchcase(lowered, pattern.lower().replace("[", "[[]"))
+        ]
+
+    def wire_of(self, model: str) -> Wire:
+        """The API on which a model answers, by its name here."""
+        return next((entry.wire for entry in reversed(self.entries_of(model)) if entry.wire), self.wire)
 
     def __repr__(self) -> str:
         return (

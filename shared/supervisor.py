@@ -1,13 +1,17 @@
-"""The supervisor: several worker processes under one, restarted when they die, stopped together."""
+"""The supervisor: several processes under one, restarted when they die, stopped together."""
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from shared.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -16,43 +20,80 @@ RESTART_S = 1.0
 
 
 class Supervisor:
-    """Runs `count` copies of a command until they end or a stop signal comes."""
+    """Runs commands until all have ended, a stop signal comes, or one says that the settings are wrong.
 
-    def __init__(self, command: Sequence[str], *, count: int, env: dict[str, str]) -> None:
-        self._command = command
-        self._env = env
-        self._children = [self._spawn() for _ in range(count)]
+    Args:
+        commands: What to run, each as a process of its own.
+        env: The whole environment of each.
+        on_start: Called once, when all have been started.
+        inherited: File descriptors that each gets, under the same numbers.
+        parent: Stop when this process, which started this one, is gone.
+    """
+
+    def __init__(
+        self,
+        commands: Sequence[Sequence[str]],
+        *,
+        env: Mapping[str, str],
+        on_start: Callable[[], None] = lambda: None,
+        inherited: Sequence[int] = (),
+        parent: int | None = None,
+    ) -> None:
+        self._env = dict(env)
+        self._on_start = on_start
+        self._inherited = inherited
+        self._parent = parent
+        self._children = [self._spawn(command) for command in commands]
         self._stopping = threading.Event()
-        self._worst = 0
+        self._worst = self._refusal = 0
 
     def run(self) -> int:
-        """Wait for the children; returns 0, or the worst exit code of those that were asked to stop."""
+        """Wait for the children.
+
+        Returns:
+            0; or the code of one that refused its settings, else the worst of those that were asked to stop.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._forward)
+        self._on_start()
         while self._children:
+            if self._parent not in (None, os.getppid()):
+                self._parent = None
+                self._forward(signal.SIGTERM, None)
             for child in list(self._children):
-                code = child.poll()
-                if code is not None:
-                    self._ended(child, code)
+                if child.process.poll() is not None:
+                    self._ended(child, child.process.returncode)
             time.sleep(0.1)
-        return self._worst
+        return self._refusal or self._worst
 
-    def _ended(self, child: subprocess.Popen[bytes], code: int) -> None:
+    def _ended(self, child: _Child, code: int) -> None:
         self._children.remove(child)
         if code == 0:
             return
         if self._stopping.is_set():
             self._worst = max(self._worst, abs(code))
             return
-        log.error("worker process %d died (%d); starting another", child.pid, code)
+        if code == ConfigError.exit_code:  # another one would say the same
+            self._refusal = code
+            self._forward(signal.SIGTERM, None)
+            return
+        log.error("process %d died (%d); starting another", child.process.pid, code)
         if not self._stopping.wait(RESTART_S):
-            self._children.append(self._spawn())
+            self._children.append(self._spawn(child.command))
 
     def _forward(self, number: int, _frame: object) -> None:
         self._stopping.set()
         for child in self._children:
-            child.send_signal(signal.SIGTERM)
+            child.process.send_signal(signal.SIGTERM)
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn(self, command: Sequence[str]) -> _Child:
         # A session of its own: Ctrl-C reaches only the supervisor, which passes it on once.
-        return subprocess.Popen(list(self._command), env=self._env, start_new_session=True)
+        process = subprocess.Popen(
+            list(command), env=self._env, start_new_session=True, pass_fds=tuple(self._inherited)
+        )
+        return _Child(command, process)
+
+
+class _Child(NamedTuple):
+    command: Sequence[str]
+    process: subprocess.Popen[bytes]

@@ -83,8 +83,8 @@ class RedisServer:
 
 PERMANENT = re.compile(
     r"rq:(queues|workers)$|rq:workers:|rq:(queue|wip|finished|failed|scheduled|canceled):"
-    r"|chatq:(totals|events|leases|deadlines|payload|unfinished|limits|accounts|groups|groups:version|slotted|closed)$"
-    r"|chatq:(lanes|fair|ready|later|aside|tenants|movable|lot|quarantine):"
+    r"|chatq:(totals|events|leases|deadlines|payload|unfinished|limits|accounts|tokens|groups|groups:version|slotted|closed|listings|webhooks:(due|leases)|responses:open|batches:(open|blobs))$"
+    r"|chatq:(lanes|fair|ready|later|aside|tenants|movable|lot|quarantine|listing):"
 )
 """The keys that may live for ever (shared/store/keys.py); queues and registries hold live entries only."""
 

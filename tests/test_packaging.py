@@ -37,6 +37,9 @@ ONLY_IN = {
 }
 """Libraries that one folder alone may import: there their exceptions are translated, and `Any` ends."""
 
+ALSO_IN = {"httpx": {"producer/api/props.py", "producer/webhooks/sender.py"}}
+"""Single modules that may, too: they call something that is no model."""
+
 
 @cache
 def parsed(module: Path) -> ast.Module:
@@ -76,6 +79,7 @@ def test_libraries_stay_behind_their_adapter() -> None:
         for module in MODULES
         for library in set(imported(parsed(module))) & ONLY_IN.keys()
         if not module.as_posix().startswith(ONLY_IN[library])
+        and module.as_posix() not in ALSO_IN.get(library, ())
     ]
     assert breaches == []
 
@@ -145,7 +149,7 @@ def test_readme_shows_its_two_commands() -> None:
     text = (ROOT / "README.md").read_text()
     assert "\nmake demo " in text
     assert "\nmake test " in text
-    assert len(text.splitlines()) <= 140
+    assert len(text.splitlines()) <= 165
 
 
 def test_readme_names_every_command() -> None:
@@ -171,10 +175,17 @@ def test_command_can_be_loaded(entry: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Procfile", "deploy/Dockerfile", "deploy/compose.yaml", "deploy/chatq-worker.service"]
+    ("name", "commands"),
+    [
+        ("Procfile", ["api", "worker", "batcher"]),
+        ("deploy/Dockerfile", ["worker"]),
+        ("deploy/compose.yaml", ["api", "worker", "batcher"]),
+        ("deploy/chatq-api.service", ["api"]),
+        ("deploy/chatq-worker.service", ["worker"]),
+        ("deploy/chatq-batcher.service", ["batcher"]),
+    ],
 )
-def test_deployment_starts_the_worker(name: str) -> None:
-    """By the command that is documented."""
+def test_deployment_starts_documented_commands(name: str, commands: list[str]) -> None:
     text = (ROOT / name).read_text()
-    assert re.search(r"\bworker\b", text)
+    assert [command for command in commands if not re.search(rf"\b{command}\b", text)] == []
     assert "noeviction" in text or "redis" not in text.partition("services:")[2]

@@ -111,8 +111,11 @@ class Call:
         return read_json(await self.body(max_bytes=most))
 
 
-def read_json(data: bytes) -> dict[str, Any]:
+def read_json(data: bytes, *, what: str = "the body") -> dict[str, Any]:
     """An untrusted JSON object.
+
+    Args:
+        what: It is called so in errors.
 
     Raises:
         ApiError: 400; it is something else, or nested deeper than `MAX_DEPTH`.
@@ -120,11 +123,11 @@ def read_json(data: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as exc:
-        raise ApiError(400, f"the body is not JSON: {exc}", code="invalid_json") from None
+        raise ApiError(400, f"{what} is not JSON: {exc}", code="invalid_json") from None
     if not isinstance(value, dict):
-        raise ApiError(400, "the body must be a JSON object", code="invalid_json")
+        raise ApiError(400, f"{what} must be a JSON object", code="invalid_json")
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
-        raise ApiError(400, f"the body is nested deeper than {MAX_DEPTH} levels", code="invalid_json")
+        raise ApiError(400, f"{what} is nested deeper than {MAX_DEPTH} levels", code="invalid_json")
     return value
 
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.errors import (
+    BatchConflict,
     ChatqError,
+    FilesUnavailable,
     IdempotencyConflict,
     InvalidRequest,
     JobNotFound,
@@ -68,6 +70,17 @@ def not_found(what: str, object_id: str) -> ApiError:
     return ApiError(404, f"no {what} {object_id!r}: it never existed, was deleted, or its time is over")
 
 
+def unauthorized() -> ApiError:
+    """No token, or a wrong one."""
+    text = "a valid API key is needed: Authorization: Bearer <token>"
+    return ApiError(401, text, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+
+
+def forbidden(message: str, *, code: str, param: str | None = None) -> ApiError:
+    """The caller is known, and may not."""
+    return ApiError(403, message, kind="permission_error", code=code, param=param)
+
+
 def retry_after(seconds: float | None) -> dict[str, str]:
     """`Retry-After`, at least a second and never so long that clients give up."""
     return {"Retry-After": str(round(min(MAX_RETRY_AFTER_S, max(1.0, seconds or 1.0))))}
@@ -82,7 +95,7 @@ def as_api_error(exc: ChatqError) -> ApiError:
             return ApiError(400, str(exc), code=exc.code, param=exc.field)
         case ProviderNotFound():
             return ApiError(404, str(exc), code="model_not_found", param="model")
-        case IdempotencyConflict():
+        case IdempotencyConflict() | BatchConflict():
             return ApiError(409, str(exc), kind="conflict", code=exc.code, headers=FINAL)
         case LaneFull():
             return ApiError(
@@ -92,14 +105,22 @@ def as_api_error(exc: ChatqError) -> ApiError:
             return ApiError(404, str(exc), code=exc.code)
         case WaitTimeout():
             return ApiError(504, str(exc), kind="timeout", code=exc.code, headers=FINAL)
-        case StoreFull():
-            return ApiError(503, str(exc), kind="server_error", code=exc.code, headers=retry_after(10))
-        case StoreError():
-            # Its text names the store; who asks over HTTP can do nothing about it.
-            text = "the queue's store does not answer; ask again"
-            return ApiError(503, text, kind="server_error", code=exc.code, headers=retry_after(2))
+        case StoreError() | FilesUnavailable():
+            return _unavailable(exc)
         case _:
             return internal_error()
+
+
+def _unavailable(exc: StoreError | FilesUnavailable) -> ApiError:
+    """What we stand on is away. Its own text names it; who asks over HTTP can do nothing about it."""
+    match exc:
+        case StoreFull():
+            text, wait_s = str(exc), 10
+        case FilesUnavailable():
+            text, wait_s = "the file store does not answer; ask again", 5
+        case _:
+            text, wait_s = "the queue's store does not answer; ask again", 2
+    return ApiError(503, text, kind="server_error", code=exc.code, headers=retry_after(wait_s))
 
 
 def internal_error() -> ApiError:

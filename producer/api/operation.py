@@ -52,6 +52,8 @@ class Reply:
     description: str
     schema: Schema | None = None
     media: str = JSON
+    or_events: bool = False
+    """Whether it comes as server-sent events where the caller asks for a stream."""
 
 
 @dataclass(frozen=True, slots=True)

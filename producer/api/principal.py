@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from producer.api.errors import ApiError
+from producer.api.errors import forbidden
+from shared.access_token import Role
 from shared.job import Lane
 
-
-class Role(enum.StrEnum):
-    """What a token allows; each includes the ones before it."""
-
-    READ = "read"
-    """See what is there."""
-    SUBMIT = "submit"
-    """Make, change and delete."""
-    ADMIN = "admin"
-    """See and change what belongs to others, too."""
-
-    def includes(self, other: Role) -> bool:
-        """Whether this role may do what `other` may."""
-        order = list(Role)
-        return order.index(self) >= order.index(other)
+__all__ = ["Principal", "Role"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +45,7 @@ class Principal:
         if self.lanes is not None and lane not in self.lanes:
             allowed = ", ".join(sorted(self.lanes))
             text = f"this token may not use lane {lane}; allowed: {allowed}"
-            raise ApiError(403, text, kind="permission_error", code="lane_not_allowed")
+            raise forbidden(text, code="lane_not_allowed")
 
     def check_model(self, name: str) -> None:
         """See that a model may be asked for.
@@ -68,5 +54,4 @@ class Principal:
             ApiError: 403.
         """
         if self.models is not None and not any(fnmatchcase(name, pattern) for pattern in self.models):
-            text = f"this token may not use model {name!r}"
-            raise ApiError(403, text, kind="permission_error", code="model_not_allowed", param="model")
+            raise forbidden(f"this token may not use model {name!r}", code="model_not_allowed", param="model")

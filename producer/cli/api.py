@@ -2,28 +2,103 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import socket
 import sys
+from contextlib import ExitStack
 
 import click
+from pydantic import ValidationError
 
+from producer.api.listening import check_bind, open_sockets
 from producer.api.server import serve
 from producer.cli.context import CliContext
+from producer.cli.session import warn
+from shared.parent import OPTION, STARTER, follow_me, followed
+from shared.settings import ApiSettings, Settings
+from shared.store.connect import Store
+from shared.store.embedded import EmbeddedServer
+from shared.store.tokens import TokenStore
+from shared.supervisor import Supervisor
 
 
 @click.command()
 @click.option(
     "--bind", metavar="ADDRESS:PORT", help="Where to listen (default: the setting, 127.0.0.1:3220)."
 )
-@click.pass_obj
-def api(context: CliContext, bind: str | None) -> None:
-    """Serve OpenAI's API, and chatq's own jobs, over HTTP."""
-    settings = context.settings
-    if bind is not None:
-        settings = settings.model_copy(update={"api": settings.api.model_copy(update={"bind": bind})})
+@click.option(
+    "--workers", type=click.IntRange(1, 64), metavar="N", help="Processes that share the address (default 1)."
+)
+@click.option(
+    OPTION,
+    "parent",
+    type=click.IntRange(min=0),
+    is_flag=False,
+    flag_value=STARTER,
+    metavar="[PID]",
+    help="Stop when the process that started this one ends.",
+)
+@click.option("--fd", type=int, hidden=True, help="A listening socket that was inherited.")
+@click.pass_context
+def api(
+    ctx: click.Context, bind: str | None, workers: int | None, parent: int | None, fd: int | None
+) -> None:
+    """Serve OpenAI's API, and chatq's own jobs, over HTTP.
+
+    SIGTERM or Ctrl-C lets calls end for a moment ([api] grace_s); a second one does not.
+    """
+    context: CliContext = ctx.obj
+    settings = context.settings if bind is None else _bound_to(bind, context.settings)
     logging.basicConfig(
         level=settings.log.level.upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    serve(settings, context.registry)
+    count = workers or settings.api.processes
+    if fd is not None:
+        serve(settings, context.registry, socket.socket(fileno=fd), parent=followed(parent))
+    elif count == 1:
+        (listener,) = open_sockets(settings.api.bind, 1)
+        serve(settings, context.registry, listener, parent=followed(parent))
+    else:
+        ctx.exit(_supervise(context, settings, count, followed(parent)))
+
+
+def _bound_to(bind: str, settings: Settings) -> Settings:
+    try:
+        api = ApiSettings.model_validate({**settings.api.model_dump(), "bind": bind})
+    except ValidationError as exc:
+        raise click.BadParameter(
+            exc.errors()[0]["msg"].removeprefix("Value error, "), param_hint="--bind"
+        ) from None
+    return settings.model_copy(update={"api": api})
+
+
+def _supervise(context: CliContext, settings: Settings, count: int, parent: int | None) -> int:
+    """Run several processes; each has its own listening socket on the same address, kept open here."""
+    with ExitStack() as stack:
+        url = settings.redis.url
+        if not url:
+            server = stack.enter_context(EmbeddedServer(settings.redis.data_dir))
+            for warning in server.warnings:
+                warn(warning)
+            url = server.url
+        asyncio.run(_check(url, settings))
+        listeners = [stack.enter_context(one) for one in open_sockets(settings.api.bind, count)]
+        env = {**context.env, "CHATQ_REDIS_URL": url}
+        if settings.source:
+            env["CHATQ_CONFIG"] = str(settings.source)
+        command = [sys.executable, "-m", "producer", "api", follow_me(), "--bind", settings.api.bind]
+        commands = [[*command, "--fd", str(listener.fileno())] for listener in listeners]
+        fds = [listener.fileno() for listener in listeners]
+        return Supervisor(commands, env=env, inherited=fds, parent=parent).run()
+
+
+async def _check(url: str, settings: Settings) -> None:
+    """See that the processes can start: what stops one stops all of them, for good."""
+    store = await Store.open(url, settings.redis)
+    try:
+        await check_bind(settings, TokenStore(store))
+    finally:
+        await store.close()

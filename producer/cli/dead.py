@@ -16,6 +16,7 @@ from producer.cli.routing import as_json
 from producer.cli.session import open_producer, run_async
 from producer.cli.times import moment
 from producer.dead import Which
+from producer.job_view import job_view
 from shared.job import Job
 
 MESSAGE_CHARS = 60
@@ -60,7 +61,7 @@ def show(context: CliContext, job_id: str, as_json: bool) -> None:
     """Show one dead letter with all its attempts."""
     job = run_async(_get(context, job_id))
     if as_json:
-        echo_json(job)
+        echo_json(job_view(job))
         return
     fields = _fields(job)
     echo_fields([(name, for_terminal(value)) for name, value in fields])
@@ -128,7 +129,7 @@ async def _list(context: CliContext, which: Which, *, as_json: bool) -> None:
         async for page in producer.dead.find(which):
             for job in page:
                 if as_json:
-                    echo_json(job)
+                    echo_json(job_view(job))
                 else:
                     click.echo(_row(job))
 

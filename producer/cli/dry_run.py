@@ -14,7 +14,7 @@ from producer.batch.forecast import Ceiling, Forecast, Load, Pace, Share, note_r
 from producer.batch.ledger import Ledger
 from producer.batch.lines import open_input, read_lines
 from producer.batch.output import OutputFiles, Paths
-from producer.batch.reader import BadLine, Line, Reader
+from producer.batch.reader import BadLine, Line, Reader, RunLines
 from producer.batch.tally import RowKey
 from producer.cli.answer import for_terminal
 from producer.cli.context import CliContext
@@ -48,9 +48,7 @@ async def dry_run(context: CliContext, options: Options) -> dict[str, Any]:
         with closing(Ledger()) as ledger, open_input(options.source) as file:
             forecast = Forecast(_recorded_before(options, ledger))
             lines = read_lines(file, max_bytes=max_line_bytes(context.settings))
-            reader = Reader(
-                lines, ledger, model=options.model, fallbacks=options.fallbacks, tags=options.tags
-            )
+            reader = Reader(lines, ledger, RunLines(options.model, options.fallbacks, options.tags))
             await _read(reader, forecast, estimator, options)
         loads = _loads(context, forecast, options.client)
         pace = slowest(loads, await _ceilings(context, store, loads))

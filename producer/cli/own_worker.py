@@ -9,6 +9,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping
 
 from shared.errors import WorkerLost
+from shared.parent import follow_me
 
 MAX_RESTARTS = 3
 
@@ -40,7 +41,7 @@ class OwnWorker:
         say: Callable[[str], None],
     ) -> None:
         self._env = dict(env)
-        self._command = [sys.executable, "-m", "worker", "--processes", "1", "--follow-parent"]
+        self._command = [sys.executable, "-m", "worker", "--processes", "1", follow_me()]
         if concurrency is not None:
             self._command += ["--concurrency", str(concurrency)]
         self._note = note

@@ -50,7 +50,7 @@ def cancel(context: CliContext, job_id: str, as_json: bool) -> None:
     """
     state = run_async(_cancel(context, job_id))
     if as_json:
-        echo_json({"id": job_id, "state": state})
+        echo_json({"id": job_id, "status": state})
     else:
         click.echo(state.value)
 

@@ -88,6 +88,18 @@ class Catalogue:
         """
         return self._facts(provider, model)
 
+    def names_at(self, provider: str) -> list[str]:
+        """The models that the operator's entries and the built-in table list for a provider, by name.
+
+        Args:
+            provider: Name of an entry of the settings.
+        """
+        names = dict.fromkeys((provider, self._known_as(provider, "", None) or provider))
+        listed = (
+            name for shelves in (self._entries, self._table) for one in names for name in shelves.names(one)
+        )
+        return sorted({name for name in listed if name != ALL})
+
     def bill(
         self,
         provider: str,

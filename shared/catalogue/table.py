@@ -51,6 +51,10 @@ class Shelves:
         """Those that have rows."""
         return self._rows.keys()
 
+    def names(self, provider: str) -> Collection[str]:
+        """The models of a provider that have rows."""
+        return self._rows.get(provider, {}).keys()
+
     def row(self, provider: str, model: str) -> Row | None:
         """See `Source.row`."""
         listed = self._rows.get(provider, {})

@@ -2,6 +2,7 @@
 
 from shared.settings.accounts import AccountLimits
 from shared.settings.admission import AdmissionSettings, LaneBounds
+from shared.settings.batches import BatchSettings, FileSettings
 from shared.settings.breaker import BreakerSettings
 from shared.settings.builtin_providers import BUILTIN_PROVIDERS
 from shared.settings.clients import ClientSettings
@@ -34,20 +35,24 @@ from shared.settings.sections import (
 from shared.settings.seed_groups import SEED_GROUPS, seed_groups
 from shared.settings.tiers import ModelSettings
 from shared.settings.tree import Settings
+from shared.settings.webhooks import SECRET_PREFIX, WebhookSettings
 
 __all__ = [
     "BUILTIN_PROVIDERS",
     "MAX_TARGETS",
+    "SECRET_PREFIX",
     "SEED_GROUPS",
     "AccountLimits",
     "AdmissionSettings",
     "ApiSettings",
     "AuthSettings",
+    "BatchSettings",
     "BreakerSettings",
     "Charge",
     "ClientLimitSettings",
     "ClientSettings",
     "ConditionSettings",
+    "FileSettings",
     "GroupId",
     "GroupSettings",
     "JobSettings",
@@ -65,6 +70,7 @@ __all__ = [
     "Settings",
     "Strategy",
     "TelemetrySettings",
+    "WebhookSettings",
     "Wire",
     "WorkerSettings",
     "find_faults",

@@ -227,3 +227,18 @@ class ApiSettings(Section):
 
     bind: Annotated[str, AfterValidator(_host_port)] = "127.0.0.1:3220"
     """Address and port it listens on (chatd's default)."""
+
+    cancel_dropped: bool = True
+    """Whether a call whose connection is dropped ends its job, if nobody else waits for that."""
+
+    processes: int = Field(default=1, ge=1, le=64)
+    """Processes that serve it; more than one per core gains nothing."""
+
+    grace_s: float = Field(default=2.0, ge=0, le=600)
+    """Time that calls have to end after SIGTERM, in seconds; who then still waits is told to ask again."""
+
+    body_timeout_s: float = Field(default=30.0, ge=0.1, le=3600)
+    """How long a caller may keep the server waiting for its request, in seconds; large bodies have more."""
+
+    max_connections: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Connections that one process holds; further ones are told to come again."""

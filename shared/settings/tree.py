@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from shared.settings.accounts import AccountLimits
 from shared.settings.admission import AdmissionSettings
+from shared.settings.batches import BatchSettings, FileSettings
 from shared.settings.breaker import BreakerSettings
 from shared.settings.builtin_providers import BUILTIN_PROVIDERS
 from shared.settings.catalogue import ModelEntry, ModelKey
@@ -34,6 +35,7 @@ from shared.settings.sections import (
 )
 from shared.settings.seed_groups import over_the_seeds, seed_groups
 from shared.settings.tiers import ModelSettings
+from shared.settings.webhooks import WebhookSettings
 
 
 class Settings(Section):
@@ -64,6 +66,9 @@ class Settings(Section):
     auth: AuthSettings = AuthSettings()
     log: LogSettings = LogSettings()
     api: ApiSettings = ApiSettings()
+    files: FileSettings = FileSettings()
+    batches: BatchSettings = BatchSettings()
+    webhooks: WebhookSettings = WebhookSettings()
 
     source: Path | None = None
     """The file that was read, or None when there was none."""

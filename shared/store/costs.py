@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -209,18 +209,19 @@ class CostLog:
         return {name: sums.encode() for name, sums in kept.items()}
 
 
-class ClientSpend:
-    """What one client's calls have cost since midnight UTC, whoever submitted them; follows the stream."""
+class DaySpend:
+    """What each client's calls have cost since midnight UTC, whoever submitted them; follows the stream."""
 
-    def __init__(self, store: Store, client: str) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._client = client
         self._day: date | None = None
         self._last_id = "0"
-        self._sums = CostSums()
+        self._spent: defaultdict[str, Decimal] = defaultdict(Decimal)
 
-    async def refresh(self) -> Decimal:
-        """Look again; returns the dollars that are known to be spent today, by Redis's clock.
+    async def refresh(self) -> Mapping[str, Decimal]:
+        """Look again; returns the dollars that are known to be spent today by Redis's clock, by client.
+
+        One call at a time.
 
         Raises:
             StoreError: No answer from Redis.
@@ -228,21 +229,36 @@ class ClientSpend:
         today = day_of(await read_now(self._store)) or date.max
         if today != self._day:
             found = await CostLog(self._store).read(today, today)
-            self._day, self._sums = today, CostSums()
+            self._day, self._spent = today, defaultdict(Decimal)
             self._take(found)
         found = CostDays(last_id=self._last_id)
         async for page in EventLog(self._store).after(self._last_id):
             found.add_events(page.events, first=today, last=today)
             found.last_id = page.last_id
         self._take(found)
-        return self._sums.cost_usd
+        return self._spent
 
     def _take(self, found: CostDays) -> None:
         self._last_id = found.last_id
         for rows in found.rows.values():
             for row, sums in rows.items():
-                if row.client == self._client:
-                    self._sums.add(sums)
+                self._spent[row.client] += sums.cost_usd
+
+
+class ClientSpend:
+    """What one client's calls have cost since midnight UTC."""
+
+    def __init__(self, store: Store, client: str) -> None:
+        self._spend = DaySpend(store)
+        self._client = client
+
+    async def refresh(self) -> Decimal:
+        """Look again; returns the dollars that are known to be spent today, by Redis's clock.
+
+        Raises:
+            StoreError: No answer from Redis.
+        """
+        return (await self._spend.refresh()).get(self._client, Decimal(0))
 
 
 def _at(entry_id: bytes) -> float:

@@ -106,7 +106,10 @@ class EmbeddedServer:
         """Where a server of this folder listens, if one does or did."""
         if self.socket.exists():
             return f"unix://{self.socket}"
-        return self._stand_in.read_text() if self._stand_in.exists() else None
+        try:
+            return self._stand_in.read_text()
+        except FileNotFoundError:
+            return None
 
     def _answers(self) -> bool:
         url = self._url()

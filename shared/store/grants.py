@@ -367,6 +367,7 @@ class QueueKeeper:
     Args:
         lost_error: The error (JSON) of a job with `max_attempts` 1 whose worker died.
         poison_error: The same for a job that was abandoned in the quarantine.
+        broken_error: The same for a job whose worker died while it streamed the answer.
         expired_error: The same for a job whose deadline passed while it waited.
     """
 
@@ -381,12 +382,15 @@ class QueueKeeper:
         max_events: int,
         lost_error: bytes,
         poison_error: bytes,
+        broken_error: bytes,
         expired_error: bytes,
     ) -> None:
         self._store = store
         self._queues = queues
         self._promote_args: tuple[Arg, ...] = (self.CHUNK, max_events, expired_error)
-        self._rescue_args: tuple[Arg, ...] = (self.CHUNK, max_attempts, max_events, lost_error, poison_error)
+        self._rescue_args: tuple[Arg, ...] = (
+            self.CHUNK, max_attempts, max_events, lost_error, poison_error, broken_error,
+        )  # fmt: skip
 
     async def promote(self) -> float | None:
         """Put due jobs back on their queues, and end waiting ones whose deadline passed.

@@ -95,7 +95,7 @@ class NewJob(NamedTuple):
     queue: str
     request_json: bytes
     info_json: bytes
-    """`{"model": requested, "candidates": [[provider, model], …], "client"?, "source"?, "metadata"?}`"""
+    """What stands beside the request (`shared/job_record.py`)."""
     cost: Cost
     candidates: Sequence[tuple[str, str] | tuple[str, str, int, int] | tuple[str, str, int, int, str]]
     """Provider and model of each, in order of preference; of a job that is rated first with the prompt and output
@@ -105,6 +105,10 @@ class NewJob(NamedTuple):
     """0 = no deadline."""
     has_key: bool = False
     """The id stands for an idempotency key: the same request may come again, written otherwise."""
+    is_listed: bool = False
+    """It is found in its client's listing."""
+    has_webhook: bool = False
+    """Its end goes to the webhooks (`keys.WEBHOOKS_DUE`), whoever ends it."""
 
     @property
     def digest(self) -> bytes:
@@ -138,6 +142,16 @@ def _batches(jobs: Iterable[NewJob]) -> Iterator[list[NewJob]]:
         batch_bytes += job_bytes
     if batch:
         yield batch
+
+
+_MARKS = {(False, False): "-", (True, False): "l", (False, True): "w", (True, True): "b"}
+
+
+def _marks(jobs: Sequence[NewJob]) -> str:
+    """A letter a job, as `enqueue_jobs` reads it; most jobs have no mark, and then nothing is said."""
+    if not any(job.is_listed or job.has_webhook for job in jobs):
+        return ""
+    return "".join(_MARKS[job.is_listed, job.has_webhook] for job in jobs)
 
 
 def _bounds(settings: AdmissionSettings) -> tuple[Arg, ...]:
@@ -196,7 +210,7 @@ class JobStore:
         codes: list[Accepted] = []
         refusals: dict[str, Refusal] = {}
         for batch in _batches(jobs):
-            args: list[Arg] = [*self._head, channel, *self._bounds]
+            args: list[Arg] = [*self._head, channel, _marks(batch), *self._bounds]
             for job in batch:
                 args += (
                     job.id, job.digest, job.queue, rq_layout.encode_call(job.request_json),
@@ -226,16 +240,20 @@ class JobStore:
         except RedisError as exc:
             raise translate(exc) from exc
 
-    async def cancel(self, job_ids: Sequence[str], *, spares_running: bool = False) -> list[tuple[str, str]]:
+    async def cancel(
+        self, job_ids: Sequence[str], *, spares_running: bool = False, own_channel: str = ""
+    ) -> list[tuple[str, str]]:
         """End jobs as cancelled. Returns (state before, state after) a job; empty strings for unknown ids.
 
         Args:
             spares_running: Leave alone what a worker has.
+            own_channel: Leave alone what waiters of another channel wait for; empty = nobody is asked.
         """
         reply: list[str] = []
         for start in range(0, len(job_ids), BATCH):
             words = await self._store.run(
-                "cancel_jobs", [self._max_events, int(spares_running), *job_ids[start : start + BATCH]]
+                "cancel_jobs",
+                [self._max_events, int(spares_running), own_channel, *job_ids[start : start + BATCH]],
             )
             reply += [word.decode(errors="replace") for word in words]
         return list(zip(reply[::2], reply[1::2], strict=True))

@@ -4,9 +4,10 @@ RQ's own keys (prefix `rq:`) keep RQ's layout, so that `rq info`, `Job.fetch` an
 chatq's keys have the prefix `chatq:`. The scripts build the same names; a test compares the two.
 
 Permanent (bounded) keys: `rq:queues`, `rq:workers`, `chatq:totals`, `chatq:lanes:<provider>`, `chatq:limits`,
-`chatq:accounts`, `chatq:groups` and its version, `chatq:events` (capped), and what holds only live entries:
-`chatq:leases`, `chatq:deadlines`, `chatq:payload`, `chatq:unfinished`, queues, lots and registries. All else has a
-TTL, a job's own keys once it has ended.
+`chatq:accounts`, `chatq:tokens`, `chatq:groups` and its version, `chatq:events` (capped), and what holds only
+live entries: `chatq:leases`, `chatq:deadlines`, `chatq:payload`, `chatq:unfinished`, `chatq:webhooks:due` and
+`…:leases`, `chatq:responses:open`, queues, lots, registries and listings. All else has a TTL, a job's own keys once
+it has ended.
 """
 
 from __future__ import annotations
@@ -38,6 +39,18 @@ PAYLOAD = "chatq:payload"
 UNFINISHED = "chatq:unfinished"
 """Hash: queue → number of its unfinished jobs. A field goes when it reaches 0."""
 
+LISTINGS = "chatq:listings"
+"""Set: clients that have a listing. Permanent; the janitor drops those that have none any more."""
+
+WEBHOOKS = "chatq:webhooks"
+"""Channel in name only: among a job's channels (`cq_notify`) it says that a webhook tells the job's end."""
+
+WEBHOOKS_DUE = "chatq:webhooks:due"
+"""Sorted set: what ended and is to be told (`job:<id>` …), score when that is due, Unix ms. Goes once told."""
+
+WEBHOOK_LEASES = "chatq:webhooks:leases"
+"""Sorted set: what a deliverer tells now, as in `chatq:webhooks:due`; score lease end, Unix ms. Empty at rest."""
+
 LIMITS = "chatq:limits"
 """Hash: scope (`account:<a>`, `model:<a>/<m>`, `client:<c>`) → JSON `{"file": {…}, "set": {…}}`, what settings and
 operators say; field `policy` → JSON of the breaker's and failover's numbers. Permanent."""
@@ -50,6 +63,18 @@ GROUPS = "chatq:groups"
 
 GROUPS_VERSION = "chatq:groups:version"
 """String: a word that is another one after each change of the groups. Permanent."""
+
+TOKENS = "chatq:tokens"
+"""Hash: public id of an access token → what is kept of it as JSON (`AccessToken`). Permanent."""
+
+BATCHES_OPEN = "chatq:batches:open"
+"""Sorted set: id of a batch that has not ended, score when a batcher may take it, Unix ms on Redis's clock."""
+
+BLOBS_IN_USE = "chatq:batches:blobs"
+"""Hash: name of a blob that open batches read → how many of them. A field goes when it reaches 0."""
+
+RESPONSES_OPEN = "chatq:responses:open"
+"""Sorted set: id of a response whose outcome is not kept yet, score when a keeper looks for it, Unix ms."""
 
 COST_CURSOR = "chatq:costs:cursor"
 """String: id of the last entry of `chatq:events` whose costs are in the sums of days. TTL 35 days."""
@@ -119,9 +144,24 @@ def worker_commands(name: str) -> str:
     return f"rq:pubsub:{name}"
 
 
+def listing(client: str) -> str:
+    """Sorted set: id of a client's listed job, score when accepted, Unix µs. The janitor drops what expired."""
+    return f"chatq:listing:{client}"
+
+
 def waiter_channel(process_id: str) -> str:
     """Channel of one waiting process: space-separated ids of jobs that ended."""
     return f"chatq:done:{process_id}"
+
+
+def delta_channel(channel: str) -> str:
+    """Channel beside a waiting process's own: space-separated ids of jobs whose answers have new deltas."""
+    return f"{channel}:deltas"
+
+
+def deltas(job_id: str) -> str:
+    """Stream: an answer's pieces as they come, id = number from 1, field `d` = JSON (`deltas.py`). TTL an hour."""
+    return f"chatq:deltas:{job_id}"
 
 
 def grant(worker_name: str) -> str:
@@ -229,6 +269,56 @@ def costs(day: str) -> str:
     return f"chatq:costs:{day}"
 
 
+def webhook(ref: str) -> str:
+    """Hash: how telling of an end goes: token, attempts, state, event told, client. TTL 8 days, told ones a day."""
+    return f"chatq:webhook:{ref}"
+
+
+def webhook_log(ref: str) -> str:
+    """List, capped: the calls made for it, JSON objects, oldest first. TTL as `webhook`."""
+    return f"chatq:webhook-log:{ref}"
+
+
+def webhook_grant(deliverer: str) -> str:
+    """String: token and refs of a deliverer's last claim, for a claim that is sent again. TTL 120 s."""
+    return f"chatq:webhook-grant:{deliverer}"
+
+
+def file(file_id: str) -> str:
+    """String: a file as JSON (`FileRecord`). TTL as the file says."""
+    return f"chatq:file:{file_id}"
+
+
+def files(client: str) -> str:
+    """Sorted set: ids of a client's files, score when they were made, Unix ms. TTL 366 days after the last one."""
+    return f"chatq:files:{client}"
+
+
+def batch(batch_id: str) -> str:
+    """Hash: a batch (`Batch`). TTL: the setting's after its end, and until then after its deadline."""
+    return f"chatq:batch:{batch_id}"
+
+
+def batch_segments(batch_id: str) -> str:
+    """List: what an open batch has recorded: `o` or `e` for answers or errors, bytes, name of the blob. As `batch`."""
+    return f"chatq:batch:segments:{batch_id}"
+
+
+def batch_claim(token: str) -> str:
+    """String: id of the batch that a claim was given, for a claim that is sent again. TTL a lease."""
+    return f"chatq:batches:claim:{token}"
+
+
+def batches(client: str) -> str:
+    """Sorted set: ids of a client's batches, score when they were made, Unix ms. TTL 366 days after the last one."""
+    return f"chatq:batches:of:{client}"
+
+
 def rating(digest: str) -> str:
     """String: the rating of a message, by the digest of what was rated. TTL as its group says, 30 days at most."""
     return f"chatq:rating:{digest}"
+
+
+def response(response_id: str) -> str:
+    """Hash: head, input and outcome of a response as JSON (`responses.py`). TTL 30 days; not stored ones an hour."""
+    return f"chatq:response:{response_id}"

@@ -1,11 +1,12 @@
 """RQ's format of a job: fields of the hash, dates, states, the serialized call.
 
 Facts of RQ 2.x (rq-internals.md §3), kept as constants; a contract test holds them to the installed RQ.
-chatq's own fields in the same hash: `cq_info` (JSON: requested model, candidates, client, source, metadata),
+chatq's own fields in the same hash: `cq_info` (JSON, `shared/job_record.py`: requested model, candidates …),
 `cq_digest`, `cq_max`, `cq_deadline` (Unix ms), `cq_cost` (what it asks of limits), `cq_route` (its candidates, if
 several), `cq_hops` (which of them it has been to), `cq_epoch`, `cq_token`, `cq_attempts`, `cq_limited`,
 `cq_drained`, `cq_abandoned`, `cq_tries` (its failed calls, a JSON object a line), `cq_wait`, `cq_notify`,
-`cq_state`, `cq_result`, `cq_error`, `cq_replayed`, `cq_told:<token>` (a late call that was counted). RQ keeps
+`cq_state`, `cq_result`, `cq_error`, `cq_replayed`, `cq_streamed` (the token of the attempt
+whose answer has deltas), `cq_told:<token>` (a late call that was counted). RQ keeps
 fields it does not know.
 """
 

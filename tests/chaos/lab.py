@@ -218,6 +218,7 @@ class Lab:
         settings = {
             **self._addresses(via_proxy=via_upstream_proxy), **self.env, **env,
             **{f"CHATQ_PROVIDERS__{p.upper()}__HEADERS": f'{{X-Source = "{name}"}}' for p in self.upstreams},
+            "CHAOS_LATE": str(self._late_path(name)),
         }  # fmt: skip
         if via_redis_proxy:
             settings["CHATQ_REDIS_URL"] = self.redis_proxy_url
@@ -487,6 +488,17 @@ class Lab:
             if time.time() - since > 2 * TICK_S:
                 self.declared.delays.append(Delay(since, time.time()))
 
+    def _late_path(self, worker: str) -> Path:
+        return self.folder / f"{worker}.late"
+
+    def _late_workers(self) -> Iterator[Delay]:
+        """When a worker did not get the processor, its calls waited too: that is this machine's delay."""
+        for worker in self._names.values():
+            with suppress(FileNotFoundError):
+                for line in self._late_path(worker).read_text().splitlines():
+                    since, until = line.split()
+                    yield Delay(float(since), float(until), worker)
+
     def _sample(self) -> None:
         """Look at the leases ten times a second, in a thread: the loop's own stalls must not blind it."""
         known: set[str] = set()
@@ -538,6 +550,7 @@ class Lab:
     async def evidence(self, *, timeout_s: float = 8.0) -> Evidence:
         """Come to rest and gather everything there is."""
         await self.come_to_rest(timeout_s=timeout_s)
+        self.declared.delays += self._late_workers()
         snapshot = await asyncio.to_thread(take_snapshot, self.raw)
         calls = {name: simulator.calls for name, simulator in self.upstreams.items()}
         for name, records in calls.items():

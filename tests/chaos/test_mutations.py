@@ -16,16 +16,19 @@ from tests.chaos.mutations import MUTATIONS
 from tests.chaos.test_redis import full_redis
 from tests.support import wait_until
 
+pytestmark = pytest.mark.xdist_group("chaos 1")
+
 Run = Callable[[Lab, str], Awaitable[None]]
 
 
 async def late_answers(lab: Lab, mutation: str) -> None:
     """A worker wakes up with answers to jobs that others have finished."""
-    lab.upstreams[PRIMARY].set(latency="fixed:0.4")
+    lab.upstreams[PRIMARY].set(latency="fixed:1")
     await lab.submit(Load(jobs=300))
     sleeper = await lab.start(CHAOS_MUTATION=mutation)
     await wait_until(lambda: lab.in_flight() >= 200)
     lab.stop(sleeper)
+    lab.upstreams[PRIMARY].set(latency="fixed:0.4")
     await lab.start(CHAOS_MUTATION=mutation)
     assert await lab.collect()
     before = lab.total("stale")

@@ -5,6 +5,7 @@
 - `CHAOS_POISON=<text>`: dies when it sends a request that holds this text.
 - `CHAOS_MUTATION=<name>`: runs without a guard (`mutations.py`), to prove that the checker sees it.
 - `CHAOS_RESCUE_S=<s>`: the rescuer's interval, so that a run with short leases is short.
+- `CHAOS_LATE=<path>`: a file that gets a line for each time its event loop was late: since when, until when.
 - `CHAOS_TASKS=<path>`: a file that says how many asyncio tasks it has beside those that run its jobs.
 """
 
@@ -56,6 +57,9 @@ passages = 0
 
 TELL_S = 0.25
 """How often it says how many tasks it has."""
+
+TICK_S = 0.02
+"""How often its loop is looked at; late is what is over twice that."""
 
 
 def reached(name: str) -> None:
@@ -146,11 +150,32 @@ def tell_tasks(path: Path) -> None:
     Engine.run = watched  # type: ignore[method-assign]
 
 
+def tell_lateness(path: Path) -> None:
+    run = Engine.run
+    lines = path.open("a", buffering=1)  # for good: later there may be no file descriptor left
+
+    async def watched(self: Engine, **kwargs: Any) -> None:
+        loop = asyncio.get_running_loop()
+
+        def look(since: float) -> None:
+            now = time.time()
+            if now - since > 2 * TICK_S:
+                lines.write(f"{since} {now}\n")
+            loop.call_later(TICK_S, look, now)
+
+        look(time.time())
+        await run(self, **kwargs)
+
+    Engine.run = watched  # type: ignore[method-assign]
+
+
 def main() -> None:
     if step and step not in STEPS:
         raise SystemExit(f"no such step: {step}")
     watch_scripts()
     watch_calls()
+    if path := os.environ.get("CHAOS_LATE"):
+        tell_lateness(Path(path))
     if path := os.environ.get("CHAOS_TASKS"):
         tell_tasks(Path(path))
     if step == "janitor_dies":

@@ -106,6 +106,18 @@ async def test_replay_asks_for_the_model_of_the_last_one(producer: Producer, raw
     assert (record["model"], record["client"], cost[3:]) == ("openrouter/y", "default", ["default", "y"])
 
 
+async def test_webhook_is_told_of_the_second_end_too(producer: Producer, raw: redis.Redis) -> None:
+    """What is no address any more goes; and nobody follows the pieces of a replay's answer."""
+    job_id, other = await dead(producer, raw, "ollama/x"), await dead(producer, raw, "ollama/x")
+    fields = {"model": "ollama/x", "client": "default", "stream": True}
+    raw.hset(f"rq:job:{job_id}", "cq_info", json.dumps({**fields, "webhook": "https://example.com/hook"}))
+    raw.hset(f"rq:job:{other}", "cq_info", json.dumps({**fields, "webhook": "junk"}))
+    await producer.dead.replay([job_id, other])
+    record, _, _ = stored(raw, job_id)
+    assert (record["webhook"], "stream" in record) == ("https://example.com/hook", False)
+    assert "webhook" not in stored(raw, other)[0]
+
+
 @pytest.mark.parametrize("strategy", ["heuristic", "classifier"])
 async def test_tags_count_again(producer: Producer, raw: redis.Redis, strategy: str) -> None:
     """A rule that asks for them matches as it did."""

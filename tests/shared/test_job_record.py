@@ -60,6 +60,10 @@ def test_junk_is_no_list_of_candidates(junk: Any) -> None:
         read_candidates(junk)
 
 
-def test_source_is_there_only_if_one_was_given() -> None:
-    assert "source" not in job_record("m", [["p", "m"]], client="c", source=None)
-    assert job_record("m", [["p", "m"]], client="c", source="s")["source"] == "s"
+def test_only_what_was_given_is_there() -> None:
+    assert set(job_record("m", [["p", "m"]], client="c")) == {"model", "candidates", "client"}
+    record = job_record("m", [], client="c", source="s", batch="b", stream=True, webhook_url="http://h")
+    assert record == {
+        "model": "m", "candidates": [], "client": "c", "source": "s", "batch": "b", "stream": True,
+        "webhook": "http://h",
+    }  # fmt: skip

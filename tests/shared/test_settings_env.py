@@ -131,7 +131,7 @@ def test_names_with_other_signs_are_found(tmp_path: Path) -> None:
 
 SECTIONS = (
     "providers, clients, models, groups, catalogue, routing, breaker, admission, redis, jobs, lanes, "
-    "worker, telemetry, rq, auth, log, api"
+    "worker, telemetry, rq, auth, log, api, files, batches, webhooks"
 )
 SCHEME = (
     "allowed: CHATQ_CONFIG, CHATQ_REDIS_URL, CHATQ_<SECTION>__<KEY>, CHATQ_PROVIDERS__<NAME>__<KEY>, "

@@ -24,7 +24,7 @@ CLIENT_LIMIT_KEYS = "rpm, tpm, concurrency, slice_s"
 LIMIT_KEYS = f"{CLIENT_LIMIT_KEYS}, charge"
 SECTIONS = (
     "providers, clients, models, groups, catalogue, routing, breaker, admission, redis, jobs, lanes, "
-    "worker, telemetry, rq, auth, log, api"
+    "worker, telemetry, rq, auth, log, api, files, batches, webhooks"
 )
 PROVIDERS = (
     "ollama, ollama_cloud, openrouter, opencode, kimi, "
@@ -246,6 +246,18 @@ BAD_FILES = [
         '[providers.b]\naccount = "kimi"\nmodels."k3:1m".limits = { rpm = 2 }',
         'providers.b.models."k3:1m".limits differs from providers.kimi.models."k3:1m".limits, '
         "but both draw on account 'kimi'; state its limits once, or alike",
+    ),
+    (
+        "[webhooks]\nfirst_backoff_s = 60\nlongest_backoff_s = 30",
+        "[webhooks] first_backoff_s (60) must not be over longest_backoff_s (30)",
+    ),
+    (
+        f'[webhooks]\nsecret = "whsec_{SECRET}"',
+        "webhooks.secret must be base64 after whsec_, or a text that does not start with whsec_",
+    ),
+    (
+        '[webhooks]\nsecret = "whsec_"',
+        "webhooks.secret must be base64 after whsec_, or a text that does not start with whsec_",
     ),
     ("[jobs]\nbackoff_base_s = 60", "[jobs] backoff_base_s (60) must not be over backoff_max_s (30)"),
     (

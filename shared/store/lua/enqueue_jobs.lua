@@ -4,14 +4,15 @@
 -- Safe to send twice: an id that exists is not written again; same digest = the same job, other digest = conflict.
 -- Not allow-oom: over maxmemory new work is refused before anything is written.
 -- ARGV 1 result_ttl_s  2 failure_ttl_s  3 timeout_s  4 waiter's channel or ''
---      5 number of bounds  then 4 a bound: lane, most waiting jobs, most bytes of payload, greatest age in ms (0 = no bound)
+--      5 marks: '' = none, else a letter a job: l = stands in its client's listing, w = its end is told by a webhook, b = both, - = neither
+--      6 number of bounds  then 4 a bound: lane, most waiting jobs, most bytes of payload, greatest age in ms (0 = no bound)
 --      then 9 a job: id, digest, queue, data (RQ's JSON 4-list), info (chatq's JSON), max_attempts, expires_in_ms (0 = never),
 --      cost ("<prompt tokens> <output tokens> <bytes of payload> <client>\n<model>"), route (JSON of the candidates, '' for a single one)
 -- Returns {codes, refusals}: a code a job: 1 new, 0 known and unfinished, 2 known and ended, -1 conflict, -2 refused by a bound;
 --      then 4 a refusing queue: queue, bound (jobs|bytes|age), what is there, ms after which it is worth trying again (-1: unknown).
-local result_ttl, failure_ttl, timeout, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local n_bounds, codes, arrivals = tonumber(ARGV[5]), {}, {}
-for i = 1, n_bounds do add_bound(ARGV[2 + 4 * i], ARGV[3 + 4 * i], ARGV[4 + 4 * i], ARGV[5 + 4 * i]) end
+local result_ttl, failure_ttl, timeout, channel, marks = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local n_bounds, codes, arrivals, listed = tonumber(ARGV[6]), {}, {}, {}
+for i = 1, n_bounds do add_bound(ARGV[3 + 4 * i], ARGV[4 + 4 * i], ARGV[5 + 4 * i], ARGV[6 + 4 * i]) end
 
 -- What this call brings a queue.
 local function arrivals_of(queue)
@@ -30,7 +31,21 @@ local function known_as(key, digest)
   return 0
 end
 
-for i = 6 + 4 * n_bounds, #ARGV, 9 do
+-- The order in a listing is that of acceptance: Unix microseconds, and within a call, which takes longer, one more a job.
+local function list_job(id, client)
+  local entries = listed[client] or {}
+  entries[#entries + 1], entries[#entries + 2] = TIME[1] * 1000000 + TIME[2] + #codes, id
+  listed[client] = entries
+end
+
+local function write_listings()
+  for client, entries in pairs(listed) do
+    redis.call('SADD', 'chatq:listings', client)
+    call_many('ZADD', 'chatq:listing:' .. client, entries)
+  end
+end
+
+for i = 7 + 4 * n_bounds, #ARGV, 9 do
   local id, digest, queue, data, info, max_attempts, expires_in, cost, route = unpack(ARGV, i, i + 8)
   local key, new = job_key(id), arrivals[queue] or arrivals_of(queue)
   local code = redis.call('EXISTS', key) == 1 and known_as(key, digest)
@@ -44,7 +59,13 @@ for i = 6 + 4 * n_bounds, #ARGV, 9 do
       redis.call('HSET', key, 'cq_deadline', NOW_MS + expires_in)
       redis.call('ZADD', DEADLINES, NOW_MS + expires_in, id)
     end
-    if channel ~= '' then redis.call('HSET', key, 'cq_notify', channel) end
+    local mark = string.sub(marks, #codes + 1, #codes + 1)
+    local has_webhook = mark == 'w' or mark == 'b'
+    if has_webhook then
+      redis.call('HSET', key, 'cq_notify', channel ~= '' and WEBHOOKS .. ' ' .. channel or WEBHOOKS)
+    elseif channel ~= '' then
+      redis.call('HSET', key, 'cq_notify', channel)
+    end
     if route ~= '' then
       redis.call('HSET', key, 'cq_route', route)
       new.is_movable = true
@@ -53,6 +74,7 @@ for i = 6 + 4 * n_bounds, #ARGV, 9 do
     new.ids[#new.ids + 1] = id
     new.bytes = new.bytes + (bytes or 0)
     new.clients[client or ''] = true
+    if mark == 'l' or mark == 'b' then list_job(id, client or '') end
   end
   codes[#codes + 1] = code
 end
@@ -66,5 +88,6 @@ for queue, new in pairs(arrivals) do
     totals.accepted = (totals.accepted or 0) + #new.ids
   end
 end
+if next(listed) and not pcall(write_listings) then count('broken') end
 commit()
 return {codes, refusals}

@@ -13,7 +13,8 @@ local function replay(id, queue, info, cost, route)
   redis.call('HSET', key, 'status', 'queued', 'origin', queue, 'enqueued_at', NOW_ISO, 'cq_info', info, 'cq_cost', cost,
     'cq_attempts', 0, 'cq_replayed', NOW_ISO)
   redis.call('HDEL', key, 'cq_state', 'cq_error', 'cq_limited', 'cq_drained', 'cq_abandoned', 'cq_hops', 'cq_route', 'cq_deadline',
-    'cq_wait', 'cq_tries', 'ended_at')
+    'cq_wait', 'cq_tries', 'cq_streamed', 'ended_at')
+  redis.call('DEL', 'chatq:deltas:' .. id)
   if route ~= '' then
     redis.call('HSET', key, 'cq_route', route)
     redis.call('SET', 'chatq:movable:' .. queue, 1)

@@ -5,8 +5,8 @@
 -- The attempt stays counted (its call may have been sent), and its reservation is not refunded: both err on the safe side.
 -- An abandonment is not the job's failure and has a count of its own: after the second a job is a suspect and goes through the
 -- quarantine; after the second there it fails as `poison`. With max_attempts = 1 it is never called again (`worker_lost`),
--- unless it was a selector's call, which is none of the job's.
--- ARGV 1 most jobs a call  2 default max_attempts  3 longest event stream, entries  4 error JSON of `worker_lost`  5 of `poison`
+-- unless it was a selector's call, which is none of the job's. One that had begun to stream its answer neither: `stream_broken`.
+-- ARGV 1 most jobs a call  2 default max_attempts  3 longest event stream, entries  4 error JSON of `worker_lost`  5 of `poison`  6 of `stream_broken`
 --      then queue names, whose running entries are looked through when a job's hash is gone
 -- Returns {ids put back, ids in quarantine, ids failed}, each space-separated.
 local MOST_ABANDONED = 4
@@ -23,6 +23,7 @@ local function release_slots(job, member) free_slots(scopes_of(job), member) end
 local function take_back(job)
   job.abandoned = job.abandoned + 1
   redis.call('HSET', job_key(job.id), 'cq_abandoned', job.abandoned)
+  if redis.call('HEXISTS', job_key(job.id), 'cq_streamed') == 1 then return give_up(job, ARGV[6], 'stream_broken') end
   if (job.max or tonumber(ARGV[2])) <= 1 and not is_rating(job) then return give_up(job, ARGV[4], 'worker_lost') end
   if job.abandoned >= MOST_ABANDONED then return give_up(job, ARGV[5], 'poison') end
   redis.call('HSET', job_key(job.id), 'status', 'queued', 'enqueued_at', NOW_ISO)
@@ -38,7 +39,7 @@ local function rescue(id, token, member)
     redis.call('ZREM', 'rq:wip:' .. job.origin, member)
     if not pcall(release_slots, job, member) then count('broken') end
   else
-    for i = 6, #ARGV do redis.call('ZREM', 'rq:wip:' .. ARGV[i], member) end
+    for i = 7, #ARGV do redis.call('ZREM', 'rq:wip:' .. ARGV[i], member) end
   end
   drop_execution(id, token)
   if not job or job.status ~= 'started' or job.token ~= token then return 'dropped' end

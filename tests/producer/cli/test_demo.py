@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,20 @@ PROMPTS = ROOT / "examples" / "prompts.jsonl"
 
 
 @pytest.fixture
-async def chatq(tmp_path: Path) -> AsyncIterator[Chatq]:
-    """With all temporary files in the test's folder, and settings of the user's that must not matter."""
+def short() -> Iterator[Path]:
+    """A folder for temporary files with a short path: sockets are made in it, and theirs are limited."""
+    with tempfile.TemporaryDirectory(prefix="chatq-demo-test-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+async def chatq(tmp_path: Path, short: Path) -> AsyncIterator[Chatq]:
+    """With all temporary files in a folder of the test's, and settings of the user's that must not matter."""
     env = {
-        "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path / "tmp"),
+        "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(short),
         "CHATQ_REDIS_URL": "redis://127.0.0.1:1", "CHATQ_PROVIDERS__OLLAMA__BASE_URL": "",
         "OPENROUTER_API_KEY": "a real key",
     }  # fmt: skip
-    (tmp_path / "tmp").mkdir()
     chatq = Chatq(tmp_path, env)
     yield chatq
     await chatq.stop_all()
@@ -42,7 +49,7 @@ def left_behind(folder: Path) -> list[Any]:
     """Temporary files, and processes that know the folder."""
     processes = [p.info["cmdline"] for p in psutil.process_iter(["cmdline", "environ"])
                  if str(folder) in f"{p.info['cmdline']} {(p.info['environ'] or {}).get('TMPDIR')}"]  # fmt: skip
-    return [*(folder / "tmp").iterdir(), *processes]
+    return [*folder.iterdir(), *processes]
 
 
 def example_lines() -> list[Line]:
@@ -53,24 +60,24 @@ def example_lines() -> list[Line]:
     return good
 
 
-async def test_demo_answers_every_prompt(chatq: Chatq, tmp_path: Path) -> None:
+async def test_demo_answers_every_prompt(chatq: Chatq, tmp_path: Path, short: Path) -> None:
     """A results file, a table, two lines on what to do next; nothing stays behind."""
     done = await chatq.run("demo", "--input", str(PROMPTS))
     assert done.code == 0, done.err
     records = [json.loads(line) for line in (tmp_path / "out" / "demo.jsonl").read_text().splitlines()]
     assert {record["custom_id"] for record in records} == {line.custom_id for line in example_lines()}
     assert done.out.splitlines()[-2].startswith("Look at the answers:")
-    assert left_behind(tmp_path) == []
+    assert left_behind(short) == []
 
 
-async def test_interrupted_demo_takes_everything_along(chatq: Chatq, tmp_path: Path) -> None:
+async def test_interrupted_demo_takes_everything_along(chatq: Chatq, tmp_path: Path, short: Path) -> None:
     """Simulator, worker and Redis end with it."""
     process = await chatq.start("demo", "--input", str(PROMPTS))
     output = tmp_path / "out" / "demo.jsonl"
     await wait_until(lambda: output.exists() and output.stat().st_size > 0)
     process.send_signal(signal.SIGINT)
     assert (await finished(process)).code == 130
-    assert left_behind(tmp_path) == []
+    assert left_behind(short) == []
 
 
 async def test_demo_outside_a_clone_says_so(chatq: Chatq) -> None:

@@ -44,7 +44,7 @@ async def test_get_prints_the_answer(run_chatq: RunChatq, workers: WorkerRunner,
     text = await asyncio.to_thread(run_chatq, "get", job_id, **workers.env)
     data = await asyncio.to_thread(run_chatq, "get", job_id, "--json", **workers.env)
     job = json.loads(data.stdout)
-    assert (job["id"], job["state"]) == (job_id, "completed")
+    assert (job["id"], job["status"]) == (job_id, "completed")
     assert text.stdout.strip() == job["response"]["choices"][0]["message"]["content"]
 
 
@@ -84,7 +84,7 @@ async def test_cancelled_job_stays_cancelled(
     second = await asyncio.to_thread(run_chatq, "cancel", job_id, "--json", **env)
     read = await asyncio.to_thread(run_chatq, "get", job_id, **env)
     assert first.stdout == "cancelled\n"
-    assert json.loads(second.stdout) == {"id": job_id, "state": "cancelled"}
+    assert json.loads(second.stdout) == {"id": job_id, "status": "cancelled"}
     assert (read.exit_code, read.stdout) == (1, "")
 
 

@@ -11,7 +11,7 @@ import orjson
 import pytest
 import redis
 
-from shared.job import EXPIRED, POISON, WORKER_LOST, Lane
+from shared.job import EXPIRED, POISON, STREAM_BROKEN, WORKER_LOST, Lane
 from shared.observed_limits import ObservedLimits
 from shared.settings import AdmissionSettings, RedisSettings
 from shared.store.call_result import Blame, CallResult, Verdict
@@ -39,7 +39,8 @@ LANES = {Lane.INTERACTIVE: 70, Lane.DEFAULT: 25, Lane.BATCH: 5}
 # Scripts read Redis's clock, which no test can set: so every stored time moves back instead, and every TTL shrinks.
 SHIFT = """
 local ms = tonumber(ARGV[1])
-local MS_KEYS = {['chatq:leases'] = true, ['chatq:deadlines'] = true, ['chatq:closed'] = true}
+local MS_KEYS = {['chatq:leases'] = true, ['chatq:deadlines'] = true, ['chatq:closed'] = true,
+  ['chatq:webhooks:due'] = true, ['chatq:webhooks:leases'] = true}
 for _, key in ipairs(redis.call('KEYS', '*')) do
   local kind = redis.call('TYPE', key).ok
   local ttl = redis.call('PTTL', key)
@@ -98,6 +99,7 @@ class Bench:
             max_events=100,
             lost_error=WORKER_LOST.as_json(),
             poison_error=POISON.as_json(),
+            broken_error=STREAM_BROKEN.as_json(),
             expired_error=EXPIRED.as_json(),
         )
 

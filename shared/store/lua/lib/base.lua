@@ -3,6 +3,7 @@
 -- and in rq:wip:<queue> (score +inf, so that no RQ tool's clock ever takes it for abandoned).
 local LEASES, EVENTS, TOTALS, WAKE = 'chatq:leases', 'chatq:events', 'chatq:totals', 'chatq:wake'
 local DEADLINES = 'chatq:deadlines'
+local WEBHOOKS = 'chatq:webhooks' -- among a job's channels: its end is to be told by a webhook
 
 local function job_key(id) return 'rq:job:' .. id end
 local function list_key(queue) return 'rq:queue:' .. queue end
@@ -89,17 +90,27 @@ end
 -- Channels of waiters to tell, filled by finish(), flushed by notify(): one message a channel and call.
 local to_notify = {}
 local function notify()
-  for channel, ids in pairs(to_notify) do redis.call('PUBLISH', channel, table.concat(ids, ' ')) end
+  for channel, ids in pairs(to_notify) do
+    if channel == WEBHOOKS then
+      local due = {}
+      for _, id in ipairs(ids) do due[#due + 1], due[#due + 2] = NOW_MS, 'job:' .. id end
+      pcall(call_many, 'ZADD', 'chatq:webhooks:due', due)
+    else
+      redis.call('PUBLISH', channel, table.concat(ids, ' '))
+    end
+  end
 end
 
--- Adds a waiter's channel to a job, once; the newest 8 are kept, older ones fall back on their slow poll.
+-- Adds a waiter's channel to a job, once; the newest 8 are kept, older ones fall back on their slow poll. The mark of a webhook
+-- stands before them and stays.
 local function add_waiter(key, channels, channel)
   local kept = {}
   for known in string.gmatch(channels or '', '%S+') do
     if known == channel then return end
     kept[#kept + 1] = known
   end
-  if #kept >= 8 then table.remove(kept, 1) end
+  local oldest = kept[1] == WEBHOOKS and 2 or 1
+  if #kept - oldest >= 7 then table.remove(kept, oldest) end
   kept[#kept + 1] = channel
   redis.call('HSET', key, 'cq_notify', table.concat(kept, ' '))
 end

@@ -60,7 +60,8 @@ local grants, leases, wip = {}, {}, {}
 local function grant(job, d, reserved)
   local key = job.key
   if job.state then -- it had ended, and RQ's requeue put it back: it starts anew
-    redis.call('HDEL', key, 'cq_state', 'cq_error', 'cq_limited', 'cq_abandoned', 'cq_tries', 'ended_at')
+    redis.call('HDEL', key, 'cq_state', 'cq_error', 'cq_limited', 'cq_abandoned', 'cq_tries', 'cq_streamed', 'ended_at')
+    redis.call('DEL', 'chatq:deltas:' .. job.id)
     job.attempts, job.limited, job.abandoned = 0, 0, 0
     add_payload(job.origin, job.bytes, 1)
   end

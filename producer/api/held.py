@@ -1,0 +1,119 @@
+"""A held answer: the call waits in the queue with its job, and its connection is kept alive meanwhile.
+
+The head is delayed as long as that is safe, for with it the status is said. From then on a blank every few
+seconds keeps clients and proxies from giving up; a job that fails afterwards is an error under status 200
+(docs/openai-wire.md §2, "Holding a request while it waits in the queue").
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from producer.api.call import Call, json_answer
+from producer.api.errors import ApiError, as_api_error
+from shared.background import end_tasks
+from shared.errors import ChatqError
+from shared.job import Job
+
+HEAD_S = 25.0
+"""How long the head is delayed for a client that does not say how long it bears silence."""
+
+MOST_HEAD_S = 300.0
+"""And at most for one that says: it is half of what it said."""
+
+KEEP_ALIVE_S = 5.0
+"""Interval of the blanks. Some clients end a connection that is silent for 10 s."""
+
+Render = Callable[[Job], Response]
+
+
+def head_delay_s(call: Call) -> float:
+    """How long the answer's head may be delayed, in seconds."""
+    stated = call.request.headers.get("x-stainless-read-timeout", "")
+    try:
+        return min(MOST_HEAD_S, max(0.2, float(stated) / 2))
+    except ValueError:
+        return HEAD_S
+
+
+class HeldAnswer(Response):
+    """Waits for a job, then answers with what `render` makes of it.
+
+    A caller that goes away cancels the job, unless somebody else waits for it too.
+
+    Args:
+        render: Makes the answer; an `ApiError` that it raises is one, too.
+    """
+
+    def __init__(self, call: Call, job_id: str, render: Render) -> None:
+        self.background = None
+        self._call = call
+        self._job_id = job_id
+        self._render = render
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Wait and answer; an ASGI application, as every response is one."""
+        waiting = asyncio.create_task(self._answer(), name="held-answer")
+        leaving = asyncio.create_task(_disconnected(receive), name="held-connection")
+        try:
+            done, _ = await asyncio.wait(
+                (waiting, leaving),
+                timeout=head_delay_s(self._call),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if waiting in done:
+                await (await waiting)(scope, receive, send)
+            elif leaving in done:
+                await self._left(waiting)
+            else:
+                await self._keep_alive(waiting, leaving, send)
+        finally:
+            await end_tasks(waiting, leaving)
+
+    async def _answer(self) -> Response:
+        try:
+            return self._render(await self._call.services.producer.wait(self._job_id))
+        except ApiError as exc:
+            error = exc
+        except ChatqError as exc:
+            error = as_api_error(exc)
+        return json_answer(error.envelope(), error.status, error.headers)
+
+    async def _keep_alive(
+        self, waiting: asyncio.Task[Response], leaving: asyncio.Task[None], send: Send
+    ) -> None:
+        headers = [(b"content-type", b"application/json"), (b"x-chatq-job", self._job_id.encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        while not waiting.done():
+            await send(_part(b" "))
+            done, _ = await asyncio.wait(
+                (waiting, leaving), timeout=KEEP_ALIVE_S, return_when=asyncio.FIRST_COMPLETED
+            )
+            if leaving in done and waiting not in done:
+                await self._left(waiting)
+                return
+        body = (await waiting).body
+        await send({"type": "http.response.body", "body": bytes(body), "more_body": False})
+
+    async def _left(self, waiting: asyncio.Task[Response]) -> None:
+        await end_tasks(waiting)
+        await cancel_if_dropped(self._call, self._job_id)
+
+
+async def cancel_if_dropped(call: Call, job_id: str) -> None:
+    """End a job whose caller has gone away, unless the setting says no or somebody else waits for it."""
+    if call.services.settings.api.cancel_dropped:
+        await asyncio.shield(call.services.producer.cancel_unwatched(job_id))
+
+
+def _part(data: bytes) -> Message:
+    return {"type": "http.response.body", "body": data, "more_body": True}
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        continue
