@@ -10,7 +10,7 @@ LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-header pypr
 BUILD_REQUIRES := python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")'
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format typecheck bench chaos soak lock clean
+.PHONY: help install demo test lint format typecheck bench chaos soak clients lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ demo: $(INSTALLED) ## Run 346 prompts through Redis, a worker and simulated prov
 	@$(BIN)/chatq demo
 
 test: lint typecheck ## Lint, type-check and test
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -p tests.parallel -n auto
 
 lint: $(INSTALLED) ## Check style and formatting
 	$(BIN)/ruff check .
@@ -42,6 +42,9 @@ chaos: $(INSTALLED) ## Hurt it at random and check it: make chaos MINUTES=3 SEED
 
 soak: $(INSTALLED) ## Run a steady high load and see that nothing grows: make soak MINUTES=10
 	$(BIN)/python -m tests.chaos.soak --minutes $(or $(MINUTES),10)
+
+clients: $(INSTALLED) ## Try further real clients, from PyPI and npm: make clients NAMES="litellm promptfoo"
+	$(BIN)/python -m tests.clients.more $(NAMES)
 
 lock: ## Pin all dependencies anew in requirements.lock (needs uv)
 	$(BUILD_REQUIRES) | $(LOCK) --all-extras --output-file requirements.lock

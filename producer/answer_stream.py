@@ -23,7 +23,7 @@ async def follow_answer(
         after: Id of the last delta that is known already.
 
     Raises:
-        JobNotFound: No such job.
+        JobNotFound: No such job, or the deltas behind `after` are gone.
         StoreUnavailable: No answer from Redis when the job had ended; before, an outage is sat out.
     """
     told, last, known = Told(), 0, _number(after)
@@ -36,6 +36,8 @@ async def follow_answer(
     (job,) = await producer.get_many([job_id])
     if job is None:
         raise JobNotFound(f"no job {job_id}: it was never accepted, or its result has expired")
+    if known > last + 1:  # what completes an answer has a number, too
+        raise JobNotFound(f"the pieces of the answer of job {job_id} are gone; ask for all of it again")
     if job.response is not None and last >= known and (rest := told.rest(job.response)):
         yield Delta(str(last + 1), rest)
     yield job

@@ -97,18 +97,25 @@ def prepare(
 
 
 def asked_models(submissions: Iterable[Submission]) -> set[str]:
-    """The models that submissions ask for; whatever else stands in their place is left out."""
+    """The models that submissions ask for; whatever else stands in their place is left out.
+
+    `models` are OpenRouter's fallbacks, which it goes to by itself.
+    """
     names: set[Any] = set()
     for submission in submissions:
         request = submission.request
         if isinstance(request, ChatRequest):
             names.add(request.model)
             names.update(request.fallbacks or ())
+            names.update(_texts((request.model_extra or {}).get("models")))
         elif isinstance(request, Mapping):
-            fallbacks = request.get("fallbacks")
-            asked = (request.get("model"), *(fallbacks if isinstance(fallbacks, list) else ()))
+            asked = (request.get("model"), *_texts(request.get("fallbacks")), *_texts(request.get("models")))
             names.update(name for name in asked if isinstance(name, str))
     return names
+
+
+def _texts(names: Any) -> list[str]:
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def _prepare(submission: Submission, router: Router, settings: JobSettings, facts: Facts) -> NewJob:

@@ -45,14 +45,18 @@ class Told:
             message = choice.get("message") if isinstance(choice, dict) else None
             if not isinstance(message, dict):
                 continue
-            index = choice.get("index", place)
+            stated = choice.get("index")
+            index = stated if isinstance(stated, int) else place
             told = self._choices.get(index) or _ToldChoice()
             delta = dict(told.rest(message))
             if index not in self._choices:
                 delta = {"role": "assistant", **delta}
             if delta or not told.is_finished:
                 finish_reason = None if told.is_finished else choice.get("finish_reason")
-                rest.append({"index": index, "delta": delta, "finish_reason": finish_reason})
+                piece = {"index": index, "delta": delta, "finish_reason": finish_reason}
+                if index not in self._choices and choice.get("logprobs") is not None:
+                    piece["logprobs"] = choice["logprobs"]
+                rest.append(piece)
         return rest
 
 
@@ -101,9 +105,11 @@ class _ToldChoice:
     def _rest_of_calls(self, calls: Any) -> Iterator[dict[str, Any]]:
         for index, call in enumerate(calls if isinstance(calls, list) else ()):
             told = self._arguments.get(index)
-            match call:
-                case _ if told is None:
+            if told is None:
+                if isinstance(call, dict):
                     yield {"index": index, **call}
+                continue
+            match call:
                 case {"function": {"arguments": str(arguments)}} if end := _end(arguments, told):
                     yield {"index": index, "function": {"arguments": end}}
 

@@ -6,7 +6,6 @@ without any server fails; it does not skip.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -19,16 +18,6 @@ from shared.settings import Settings, load_settings
 from shared.store.connect import Store
 from simulator import Simulator, SimulatorConfig
 from tests.support import KEYS, SERVERS, RedisServer, WorkerRunner, keys_without_end, provider_env
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """What `-n auto` means: one more than there are cores, for tests mostly wait for processes of theirs.
-
-    Tests of one `xdist_group` run one after the other: those that share a server, and the chaos tests, whose many
-    processes must get the processor in time.
-    """
-    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(scope="session", params=sorted(SERVERS), ids=str)

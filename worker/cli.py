@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from shared.errors import ConfigError
-from shared.parent import OPTION, STARTER, follow_me, followed
+from shared.parent import follow_me, follow_option, followed
 from shared.providers import Provider, ProviderRegistry
 from shared.settings import Settings, load_settings
 from shared.store.embedded import EmbeddedServer
@@ -37,15 +37,7 @@ except ImportError:  # none for this platform: the standard loop does the same, 
     help="Serve Prometheus metrics on 127.0.0.1 from this port on: each process takes the next free one. 0: off.",
 )
 @click.option("--burst", is_flag=True, help="End when nothing is queued, due or in flight.")
-@click.option(
-    OPTION,
-    "parent",
-    type=click.IntRange(min=0),
-    is_flag=False,
-    flag_value=STARTER,
-    metavar="[PID]",
-    help="Drain when the process that started this one ends.",
-)
+@follow_option("Drain")
 @click.pass_context
 def worker(
     ctx: click.Context,

@@ -26,7 +26,10 @@ async def check_submit(call: Call, *, lane: Lane, models: Iterable[str]) -> None
 
 
 def models_of(body: Mapping[str, Any]) -> list[str]:
-    """The models that an unchecked chat request asks for: its own and its fallbacks, as far as they are texts."""
-    fallbacks = body.get("fallbacks")
-    asked = [body.get("model"), *(fallbacks if isinstance(fallbacks, list) else ())]
+    """The models that an unchecked chat request asks for: its own and its fallbacks, as far as they are texts.
+
+    `models` are OpenRouter's fallbacks, which chatq passes on: a provider must not go where the caller may not.
+    """
+    lists = (body.get(name) for name in ("fallbacks", "models"))
+    asked = [body.get("model"), *(name for names in lists if isinstance(names, list) for name in names)]
     return [name for name in asked if isinstance(name, str)]

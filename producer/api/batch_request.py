@@ -14,7 +14,7 @@ from producer.batcher.lines import ENDPOINTS
 from producer.webhooks.target import check_webhook_url
 from shared.duration import read_duration
 from shared.job import Lane
-from shared.store.batches import Spec
+from shared.store.batch_record import Spec
 
 LONGEST_WINDOW_S = 30 * 86_400
 """Longest completion window: files are not kept for longer."""
@@ -59,6 +59,7 @@ async def read_spec(call: Call, body: Mapping[str, Any]) -> Spec:
         lane=lane.value,
         metadata=metadata,
         models=None if models is None else list(models),
+        budget_usd=call.principal.budget_usd,
         webhook_url=webhook_url,
     )
 

@@ -18,7 +18,7 @@ from producer.api.schemas.batches import SCHEMAS
 from producer.batcher.retry import retry_id, retry_spec
 from producer.batcher.view import batch_view
 from shared.job import Lane
-from shared.store.batches import Batch, Spec
+from shared.store.batch_record import Batch, Spec
 
 __all__ = ["OPERATIONS", "SCHEMAS"]
 
@@ -31,7 +31,7 @@ async def create_batch(call: Call) -> Response:
     body = await call.json(max_bytes=MAX_REQUEST_BYTES)
     batch_id = object_id(call, "batch_")
     spec = await read_spec(call, body)
-    return await _create(call, batch_id, spec)
+    return await _create(call, batch_id, call.principal.client, spec)
 
 
 async def list_batches(call: Call) -> Response:
@@ -61,18 +61,20 @@ async def retry_batch(call: Call) -> Response:
     batch = await _owned_batch(call)
     models = call.principal.models
     spec = await retry_spec(batch, call.services.files)
-    spec = replace(spec, models=None if models is None else list(models))
+    spec = replace(
+        spec, models=None if models is None else list(models), budget_usd=call.principal.budget_usd
+    )
     has_key = call.idempotency_key is not None
     batch_id = object_id(call, "batch_") if has_key else retry_id(batch)
-    return await _create(call, batch_id, spec)
+    return await _create(call, batch_id, batch.client, spec)
 
 
-async def _create(call: Call, batch_id: str, spec: Spec) -> Response:
+async def _create(call: Call, batch_id: str, client: str, spec: Spec) -> Response:
     # The models are the input's; the batcher checks them against the same patterns.
     await check_submit(call, lane=Lane(spec.lane), models=())
     services = call.services
     ttl_s = services.settings.batches.ttl_s
-    if not await services.batches.create(batch_id, call.principal.client, spec, ttl_s=ttl_s):
+    if not await services.batches.create(batch_id, client, spec, ttl_s=ttl_s):
         raise not_found("file", spec.input_file_id)
     batch = await services.batches.get(batch_id)
     if batch is None or not call.principal.owns(batch.client):

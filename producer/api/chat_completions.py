@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from starlette.responses import Response
@@ -11,9 +12,10 @@ from producer.api.admission import check_submit, models_of
 from producer.api.call import Call, json_answer
 from producer.api.chat_stream import stream_chat
 from producer.api.chat_submission import chat_submission
+from producer.api.connection import until_left
 from producer.api.errors import as_api_error
 from producer.api.failure import failure
-from producer.api.held import HeldAnswer
+from producer.api.held import HeldAnswer, Render, cancel_if_dropped
 from producer.api.operation import Body, Operation, Reply
 from producer.api.options import HEADERS, LANES_OF_TIERS, PREFER, read_options, read_preference
 from producer.api.principal import Role
@@ -41,10 +43,10 @@ async def create(call: Call) -> Response:
     job_id = await call.services.submits.submit(submission)
     if is_streaming:
         return await stream_chat(call, job_id, model=str(body["model"]), include_usage=include_usage)
+    render = partial(completion, tier=body.get("service_tier"), headers=limits)
     if preference.wait_s is None:
-        tier = body.get("service_tier")
-        return HeldAnswer(call, job_id, lambda job: completion(job, tier, limits))
-    return await _answer_within(call, job_id, preference.wait_s)
+        return HeldAnswer(call, job_id, render)
+    return await _answer_within(call, job_id, preference.wait_s, render)
 
 
 def completion(job: Job, tier: Any = None, headers: Mapping[str, str] | None = None) -> Response:
@@ -64,15 +66,23 @@ def completion(job: Job, tier: Any = None, headers: Mapping[str, str] | None = N
     return json_answer(response, headers={**(headers or {}), "x-chatq-job": job.id})
 
 
-async def _answer_within(call: Call, job_id: str, wait_s: float) -> Response:
-    try:
-        job = await call.services.producer.wait(job_id, timeout_s=wait_s)
-    except WaitTimeout:
-        job = await call.services.producer.get(job_id)
+async def _answer_within(call: Call, job_id: str, wait_s: float, render: Render) -> Response:
+    job = await until_left(call.request.receive, _job_after(call, job_id, wait_s))
+    if job is None:
+        await cancel_if_dropped(call, job_id)
+        return Response(status_code=204)  # nobody reads it
     if job.state.is_terminal:
-        return completion(job)
+        return render(job)
     headers = {"Location": f"/v1/jobs/{job_id}", "Preference-Applied": "respond-async"}
     return json_answer(job_view(job), 202, headers)
+
+
+async def _job_after(call: Call, job_id: str, wait_s: float) -> Job:
+    producer = call.services.producer
+    try:
+        return await producer.wait(job_id, timeout_s=wait_s)
+    except WaitTimeout:
+        return await producer.get(job_id)
 
 
 def _flag(body: Mapping[str, Any], name: str) -> bool:

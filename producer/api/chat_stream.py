@@ -18,6 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from producer.answer_stream import follow_answer
 from producer.api.call import Call, json_answer
+from producer.api.connection import disconnected
 from producer.api.errors import ApiError, as_api_error
 from producer.api.failure import failure
 from producer.api.held import cancel_if_dropped, head_delay_s
@@ -40,7 +41,7 @@ _CHUNK = "chat.completion.chunk"
 async def stream_chat(call: Call, job_id: str, *, model: str, include_usage: bool = False) -> Response:
     """The answer of a job, streamed.
 
-    A caller that goes away cancels the job, unless somebody else waits for it too (setting `api.cancel_dropped`).
+    A caller that goes away may cancel the job (`cancel_if_dropped`).
 
     Args:
         job_id: Submitted with `Submission.stream`; any other job's answer comes as one chunk.
@@ -92,7 +93,7 @@ class ChatStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer (ASGI)."""
         relaying = asyncio.create_task(self._relay(scope, receive, send), name="chat-stream")
-        leaving = asyncio.create_task(_disconnected(receive), name="chat-stream-connection")
+        leaving = asyncio.create_task(disconnected(receive), name="chat-stream-connection")
         beating = asyncio.create_task(self._keep_alive(send), name="chat-stream-beat")
         try:
             await asyncio.wait((relaying, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -105,7 +106,9 @@ class ChatStream(Response):
             relaying.result()
 
     async def _relay(self, scope: Scope, receive: Receive, send: Send) -> None:
-        after = self._call.request.headers.get("last-event-id")
+        # Without a key this is a new job: nobody has seen a part of its answer, whatever a client's library sends.
+        is_again = self._call.idempotency_key is not None
+        after = self._call.request.headers.get("last-event-id") if is_again else None
         try:
             async with aclosing(
                 follow_answer(self._call.services.producer, self._job_id, after=after)
@@ -163,8 +166,3 @@ def _head(job_id: str) -> Message:
 
 def _event(value: dict[str, Any]) -> bytes:
     return b"data: %b\n\n" % orjson.dumps(value)
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        continue

@@ -23,7 +23,7 @@ async def until_left(receive: Receive, waited_for: Coroutine[Any, Any, Result]) 
         Exception: As what is waited for.
     """
     waiting = asyncio.create_task(waited_for)
-    leaving = asyncio.create_task(_disconnected(receive))
+    leaving = asyncio.create_task(disconnected(receive))
     try:
         await asyncio.wait((waiting, leaving), return_when=asyncio.FIRST_COMPLETED)
         return await waiting if waiting.done() else None
@@ -31,6 +31,11 @@ async def until_left(receive: Receive, waited_for: Coroutine[Any, Any, Result]) 
         await end_tasks(waiting, leaving)
 
 
-async def _disconnected(receive: Receive) -> None:
+async def disconnected(receive: Receive) -> None:
+    """Wait until the caller has gone away, or its call is answered.
+
+    Args:
+        receive: Of a request whose body has been read, or that has none.
+    """
     while (await receive())["type"] != "http.disconnect":
         continue

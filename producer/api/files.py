@@ -17,7 +17,7 @@ from producer.api.principal import Role
 from producer.api.schemas.files import SCHEMAS
 from producer.api.upload import Upload, receive
 from producer.files.content import Content, find_content
-from shared.errors import IdempotencyConflict
+from shared.errors import BlobMissing, IdempotencyConflict
 from shared.store.files import FileRecord
 from shared.store.jobs import new_id
 
@@ -100,7 +100,10 @@ async def get_content(call: Call) -> Response:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{content.size}"
     pieces = content.read(call.services.blobs, start, end)
     # What cannot be read is an error, not a broken answer; so the first piece comes before the answer's head.
-    first = await anext(pieces, b"")
+    try:
+        first = await anext(pieces, b"")
+    except BlobMissing:
+        raise not_found("content of file", record.id) from None
     return StreamingResponse(_after(first, pieces), 206 if is_part else 200, headers)
 
 

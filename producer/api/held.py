@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from producer.api.call import Call, json_answer
+from producer.api.connection import disconnected
 from producer.api.errors import ApiError, as_api_error
 from shared.background import end_tasks
 from shared.errors import ChatqError
@@ -43,7 +44,7 @@ def head_delay_s(call: Call) -> float:
 class HeldAnswer(Response):
     """Waits for a job, then answers with what `render` makes of it.
 
-    A caller that goes away cancels the job, unless somebody else waits for it too.
+    A caller that goes away may cancel the job (`cancel_if_dropped`).
 
     Args:
         render: Makes the answer; an `ApiError` that it raises is one, too.
@@ -58,7 +59,7 @@ class HeldAnswer(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Wait and answer; an ASGI application, as every response is one."""
         waiting = asyncio.create_task(self._answer(), name="held-answer")
-        leaving = asyncio.create_task(_disconnected(receive), name="held-connection")
+        leaving = asyncio.create_task(disconnected(receive), name="held-connection")
         try:
             done, _ = await asyncio.wait(
                 (waiting, leaving),
@@ -105,15 +106,14 @@ class HeldAnswer(Response):
 
 
 async def cancel_if_dropped(call: Call, job_id: str) -> None:
-    """End a job whose caller has gone away, unless the setting says no or somebody else waits for it."""
-    if call.services.settings.api.cancel_dropped:
+    """End a job whose caller has gone away, unless the setting says no or somebody else waits for it.
+
+    A caller that named the call (`Idempotency-Key`) will come again for the answer; and the job may be older than
+    this call, submitted to be looked at later.
+    """
+    if call.services.settings.api.cancel_dropped and call.idempotency_key is None:
         await asyncio.shield(call.services.producer.cancel_unwatched(job_id))
 
 
 def _part(data: bytes) -> Message:
     return {"type": "http.response.body", "body": data, "more_body": True}
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        continue

@@ -165,10 +165,18 @@ def _event(name: str, told: Position, data: dict[str, Any]) -> bytes:
 
 
 SCHEMAS = {
-    "JobEvents": {
-        "type": "string",
-        "description": "Server-sent events: `status` (the job), `delta` (`id`, `object`, `choices` as in OpenAI's "
-        "chunks; of jobs with `stream`), `end` (the job with its answer), and comments that keep the stream alive.",
+    "JobEvent": {
+        "type": "object",
+        "required": ["event", "id", "data"],
+        "properties": {
+            "event": {"enum": ["status", "delta", "end"]},
+            "id": {"type": "string", "description": "For `Last-Event-ID`, to go on behind this event"},
+            "data": {
+                "type": "string",
+                "description": "JSON. `status`: the job; `delta`, of jobs with `stream`: `id`, `object`, `choices` "
+                "as in OpenAI's chunks; `end`: the job with its answer.",
+            },
+        },
     }
 }
 
@@ -185,7 +193,7 @@ OPERATIONS = (
             Param("Last-Event-ID", "header", {"type": "string"}, "Go on behind this event"),
         ),
         replies={
-            200: Reply("Events", {"$ref": "#/components/schemas/JobEvents"}, SSE),
+            200: Reply("Events", {"$ref": "#/components/schemas/JobEvent"}, SSE),
             204: Reply("Its end was told already"),
         },
     ),

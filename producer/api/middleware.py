@@ -7,10 +7,12 @@ import logging
 import re
 import secrets
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from producer.api.call import json_answer
@@ -69,11 +71,9 @@ class Around:
         try:
             await self._run(scope, _Body(receive, self._body_s).receive, answer.send)
         except Exception as exc:
-            error = _as_error(exc, scope)
-            if error.status == 500:
-                log.exception("%s: %s %s failed", request_id, scope["method"], path)
+            refusal = _refusal(exc, scope)
             if not answer.has_begun:
-                await json_answer(error.envelope(), error.status, error.headers)(scope, receive, answer.send)
+                await refusal(scope, receive, answer.send)
             # Else the server cuts the connection: nothing that is said now would be understood.
         finally:
             answer.close()
@@ -128,7 +128,11 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.has_begun = True
             self._status = message["status"]
-            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self._request_id)]
+            # A new message: some are constants that many calls send.
+            message = {
+                **message,
+                "headers": [*message.get("headers", ()), (b"x-request-id", self._request_id)],
+            }
             self._metrics.waiting[self._operation] -= 1
             self._metrics.answering[self._operation] += 1
         await self._send(message)
@@ -169,6 +173,26 @@ class _Body:
         self._left_s += len(message.get("body", b"")) / LEAST_BODY_RATE - (time.monotonic() - began_at)
         self._has_all = not message.get("more_body", False)
         return message
+
+
+def _refusal(exc: Exception, scope: Scope) -> Response:
+    """The answer to a call that failed; a bug of ours is logged."""
+    error = _as_error(exc, scope)
+    if error.status == 500:
+        log.error("%s: %s %s failed", scope[REQUEST_ID], scope["method"], scope["path"], exc_info=exc)
+    _let_go(exc)
+    return json_answer(error.envelope(), error.status, error.headers)
+
+
+def _let_go(exc: BaseException | None) -> None:
+    """Clear the frames that an error came through.
+
+    It keeps them, and where one keeps the error in turn, both would hold the call's body in memory until the
+    garbage collector comes by: 100 MB after a few large bodies.
+    """
+    while exc is not None:
+        traceback.clear_frames(exc.__traceback__)
+        exc = exc.__context__
 
 
 def _as_error(exc: Exception, scope: Scope) -> ApiError:

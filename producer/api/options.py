@@ -81,7 +81,7 @@ def read_options(headers: Headers, body: Mapping[str, Any], default: Lane) -> Op
 def read_preference(headers: Headers) -> Preference:
     """What `Prefer` says; what is not understood there is ignored, as RFC 7240 wants."""
     wait_s = None
-    for part in headers.get("prefer", "").split(","):
+    for part in ",".join(headers.getlist("prefer")).split(","):
         if part.strip().lower() == "respond-async" and wait_s is None:
             wait_s = 0.0
         elif match := _WAIT.fullmatch(part.lower()):

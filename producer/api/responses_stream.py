@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from producer.api.call import Call
+from producer.api.connection import disconnected
 from producer.api.errors import as_api_error
 from producer.api.held import cancel_if_dropped
 from producer.responses.answer import unfinished
@@ -29,7 +30,7 @@ _KEEP_ALIVE = b": keep-alive\n\n"
 
 
 class ResponseStream(Response):
-    """Relays the events of a response. A caller that goes away ends one in the foreground, as nobody else has it.
+    """Relays the events of a response. A caller that goes away may end one in the foreground (`cancel_if_dropped`).
 
     Args:
         after: Number of the last event that the caller has; -1 = none.
@@ -47,7 +48,7 @@ class ResponseStream(Response):
         """Answer (ASGI)."""
         await send(_HEAD)
         relaying = asyncio.create_task(self._relay(send), name="response-stream")
-        leaving = asyncio.create_task(_disconnected(receive), name="response-stream-connection")
+        leaving = asyncio.create_task(disconnected(receive), name="response-stream-connection")
         beating = asyncio.create_task(self._keep_alive(send), name="response-stream-beat")
         try:
             await asyncio.wait((relaying, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -143,8 +144,3 @@ _HEAD: Message = {
 
 def _encoded(event: Event) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (event["type"].encode(), orjson.dumps(event))
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        continue

@@ -48,7 +48,7 @@ async def receive(call: Call, writer: BlobWriter, *, max_bytes: int) -> Upload:
         ApiError: 400; it is no such form. 413; the file is larger. What was written is of no use then.
         FilesUnavailable: The store does not take it.
     """
-    form = _Form(_boundary(call), max_bytes)
+    form = _Form(_boundary(call))
     try:
         async for chunk in call.request.stream():
             for piece in form.feed(chunk):
@@ -69,12 +69,11 @@ async def receive(call: Call, writer: BlobWriter, *, max_bytes: int) -> Upload:
 class _Form:
     """A form that is fed in pieces. Of a part that is no file, the value is kept; a file's bytes are handed on."""
 
-    def __init__(self, boundary: bytes, max_bytes: int) -> None:
+    def __init__(self, boundary: bytes) -> None:
         self.upload = Upload()
         self.file_bytes = 0
         self.other_bytes = 0
         self.is_complete = False
-        self._max_bytes = max_bytes
         self._pieces: list[bytes] = []
         self._header = [b"", b""]
         self._disposition = b""

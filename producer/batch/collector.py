@@ -104,7 +104,7 @@ class Collector:
 
 
 def _lost(job_id: str) -> Job:
-    error = JobError("job_lost", "Redis lost this job; --retry-failed asks again")
+    error = JobError("job_lost", "Redis lost this job; a retry of the failed lines asks again")
     return Job(
         id=job_id,
         state=JobState.FAILED,

@@ -37,12 +37,15 @@ class Feed:
     Attributes:
         run: Part of every idempotency key, and their name for telemetry.
         left_s: Seconds that a job has from now on; None = as the setting says.
+        has_fixed_input: The input cannot change: where it seems to, another version of chatq reads it otherwise,
+            and that is one line's error.
     """
 
     run: str
     lane: Lane
     client: str
     left_s: Callable[[], float | None] = lambda: None
+    has_fixed_input: bool = False
 
     def submission(self, line: Line) -> Submission:
         """The submission of a line."""
@@ -148,6 +151,9 @@ class Feeder:
 
     async def _submit_affordable(self, lines: list[Line], gate: Gate) -> None:
         while lines:
+            if self.left_out is not None:
+                await self._end(lines, self.left_out)
+                return
             if gate.budget.reached.is_set():
                 self._leave_out(lines, gate)
                 return
@@ -171,10 +177,10 @@ class Feeder:
         known: list[Line] = []
         if why.leftovers is not None:
             known, lines = await why.leftovers.divide(lines, self._feed.job_id)
-        for line in lines:
+        # A job can vanish before it is watched, and its lane be full: then it is a line like the others.
+        refused = await self._submit_once(known) if known else []
+        for line in (*lines, *(line for line, _ in refused)):
             self._recorder.take_bad_line(BadLine(line.number, line.custom_id, why.code, why.message))
-        if known:
-            await self._submit_once(known)
 
     async def _submit(self, lines: list[Line]) -> None:
         while lines:
@@ -212,7 +218,7 @@ class Feeder:
             if isinstance(result, LaneFull):
                 refused.append((line, result))
             elif isinstance(result, JobRejected):
-                self._recorder.take_bad_line(_rejected(line, result))
+                self._recorder.take_bad_line(self._rejected(line, result))
                 if self._gate is not None:
                     self._gate.budget.release(job_id)
             elif len(self.models) < MAX_MODELS:
@@ -220,6 +226,14 @@ class Feeder:
         # Stays False when something was raised: what is in Redis then is for the next run to find out.
         self.is_settled = True
         return refused
+
+    def _rejected(self, line: Line, why: JobRejected) -> BadLine:
+        if isinstance(why, IdempotencyConflict) and not self._feed.has_fixed_input:
+            raise BatchRefused(
+                f"line {line.number:,} was submitted with other content before: the input, -m or --fallback "
+                "changed; run the original command again, or --restart"
+            )
+        return BadLine(line.number, line.custom_id, why.code, str(why))
 
     async def _hand_in(self, submissions: list[Submission]) -> list[str | JobRejected]:
         while True:
@@ -236,12 +250,3 @@ class Feeder:
 def line_key(run: str, number: int) -> str:
     """The idempotency key of a line: after a crash, the same line finds the same job."""
     return f"{run}:{number}"
-
-
-def _rejected(line: Line, why: JobRejected) -> BadLine:
-    if isinstance(why, IdempotencyConflict):
-        raise BatchRefused(
-            f"line {line.number:,} was submitted with other content before: the input, -m or --fallback changed; "
-            "run the original command again, or --restart"
-        )
-    return BadLine(line.number, line.custom_id, why.code, str(why))

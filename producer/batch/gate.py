@@ -38,6 +38,7 @@ class Gate:
     Args:
         submission: The submission of a line.
         job_id: The id of its job.
+        advice: What to do with lines that are left out.
     """
 
     def __init__(
@@ -47,8 +48,10 @@ class Gate:
         *,
         submission: Callable[[Line], Submission],
         job_id: Callable[[Line], str],
+        advice: str = "the same command with a higher limit goes on with this line",
     ) -> None:
         self.budget = budget
+        self._advice = advice
         self._estimator = estimator
         self._submission = submission
         self._job_id = job_id
@@ -86,12 +89,12 @@ class Gate:
     @property
     def text(self) -> str:
         """Why lines are left out, and what to do."""
-        return f"{self.budget.why}: not asked; the same command with a higher limit goes on with this line"
+        return f"{self.budget.why}: not asked; {self._advice}"
 
 
 def _priceless(line: Line, model: str) -> BadLine:
     text = (
         f"no price is known for {model}, so no limit of cost can be kept: state one in the settings "
-        f'([catalogue."{model}"] price), then --retry-failed'
+        f'([catalogue."{model}"] price), then retry the failed lines'
     )
     return BadLine(line.number, line.custom_id, PRICE_UNKNOWN, text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
@@ -25,6 +26,9 @@ GROUP_LINES = 256
 
 CANCEL_S = 1.0
 """Between two rounds of cancelling what is in flight: a round may meet a Redis that is away."""
+
+FINISH_S = 5.0
+"""How long jobs that end one after the other are still collected when the session is to finish."""
 
 
 class Work:
@@ -122,7 +126,12 @@ class Work:
         )  # fmt: skip
         self._feeding = asyncio.create_task(feeder.run(), name="feeder")
         recording = asyncio.create_task(self._recorder.run(), name="recorder")
-        guarding = asyncio.create_task(self._guard(feeder), name="guard")
+        helping = [asyncio.create_task(self._cancel_left_out(feeder), name="canceller")]
+        if self._spending is not None:
+            guard = Guard(
+                self._spending, self._client, feeder.in_flight, note_cancelling=self._note_cancelling
+            )
+            helping.append(asyncio.create_task(guard.run(), name="guard"))
         if self._is_stopped:  # told so before there was anything to stop
             self._feeding.cancel()
         is_redis_there = True
@@ -132,17 +141,13 @@ class Work:
             is_redis_there = False
             raise
         finally:
-            for task in (self._feeding, recording, guarding):
+            for task in (self._feeding, recording, *helping):
                 task.cancel()
-            await asyncio.gather(self._feeding, recording, guarding, return_exceptions=True)
+            await asyncio.gather(self._feeding, recording, *helping, return_exceptions=True)
             await self._recorder.flush(is_dropping=is_redis_there)
 
-    async def _guard(self, feeder: Feeder) -> None:
-        if self._spending is not None:
-            guard = Guard(
-                self._spending, self._client, feeder.in_flight, note_cancelling=self._note_cancelling
-            )
-            await guard.run()
+    async def _cancel_left_out(self, feeder: Feeder) -> None:
+        """End what is in flight once nothing more is to be run; again and again, for what is adopted meanwhile."""
         while True:
             if self._left_out is not None and feeder.in_flight:
                 with suppress(StoreError):
@@ -166,5 +171,6 @@ class Work:
                     return
             if not await collector.collect() and feeder.is_settled:
                 collector.give_up_lost()
-        while await collector.collect():
+        give_up_at = time.monotonic() + FINISH_S
+        while await collector.collect() and time.monotonic() < give_up_at:
             continue

@@ -7,6 +7,8 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from producer.batch.pricing import estimator_on
+from producer.batcher.purse import Purse
 from producer.batcher.segments import LeaseLost
 from producer.batcher.session import Session, Tools
 from producer.batcher.sweeper import Sweeper
@@ -14,6 +16,7 @@ from producer.client import Producer
 from producer.files.blobs import open_blobs
 from shared.background import end_tasks
 from shared.errors import FilesUnavailable, StoreError
+from shared.providers import ProviderRegistry
 from shared.settings import Settings
 from shared.store.batches import BatchStore, Lease
 from shared.store.connect import Store
@@ -32,7 +35,9 @@ FAULT_PAUSE_S = 30.0
 
 
 @asynccontextmanager
-async def open_batcher(settings: Settings, producer: Producer) -> AsyncIterator[Batcher]:
+async def open_batcher(
+    settings: Settings, registry: ProviderRegistry, producer: Producer
+) -> AsyncIterator[Batcher]:
     """A batcher on the producer's store.
 
     Raises:
@@ -41,7 +46,8 @@ async def open_batcher(settings: Settings, producer: Producer) -> AsyncIterator[
     """
     blobs = open_blobs(settings)
     store = producer.store
-    tools = Tools(producer, settings, blobs, FileStore(store), BatchStore(store))
+    purse = Purse(store, settings, estimator_on(store, settings, registry, producer.router))
+    tools = Tools(producer, settings, blobs, FileStore(store), BatchStore(store), purse)
     batcher = Batcher(tools, store)
     sweeper = Sweeper(blobs, tools.files, tools.batches)
     sweeping = asyncio.create_task(sweeper.run(), name="sweeper")

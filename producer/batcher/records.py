@@ -6,14 +6,25 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
+from producer.batch.gate import PRICE_UNKNOWN
 from producer.batch.outcome import Ended, Outcome
-from producer.batch.record import bad_line_record, error_code, is_answered, job_record, refused_line_record
+from producer.batch.record import (
+    BUDGET_REACHED,
+    bad_line_record,
+    error_code,
+    is_answered,
+    job_record,
+    refused_line_record,
+)
 from producer.responses.answer import response_object
 from shared.job import Job, JobState
-from shared.store.batches import Progress
+from shared.store.batch_record import Progress
 
 EXPIRED, CANCELLED = "batch_expired", "batch_cancelled"
 """Codes of lines that were not run, or not to an end."""
+
+NOT_RUN = (EXPIRED, CANCELLED, BUDGET_REACHED, PRICE_UNKNOWN)
+"""Codes that are no refusal of a request."""
 
 
 class Encoded(NamedTuple):
@@ -45,7 +56,7 @@ class LineRecords:
             if isinstance(one, Ended):
                 self._add_job(one, done)
             else:
-                is_unrun = one.code in (EXPIRED, CANCELLED)
+                is_unrun = one.code in NOT_RUN
                 record = (bad_line_record if is_unrun else refused_line_record)(self._run, one)
                 _add_failure(record, one.code, done)
         done.progress.output_bytes += sum(map(len, done.answers))

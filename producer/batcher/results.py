@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from producer.files.blobs import Blobs
 from producer.files.content import ERROR_SUFFIX
-from shared.store.batches import Batch, Kind, Segment
+from shared.store.batch_record import Batch, Kind, Segment
 from shared.store.files import FileRecord
 from shared.store.jobs import id_from_key, new_id
 

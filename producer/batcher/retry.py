@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from shared.errors import BatchConflict
-from shared.store.batches import Batch, Spec
+from shared.store.batch_record import Batch, Spec
 from shared.store.files import FileStore
 from shared.store.jobs import id_from_key
 

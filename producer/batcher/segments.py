@@ -15,7 +15,8 @@ from producer.batch.tally import Tally
 from producer.batcher.records import LineRecords
 from producer.files.blobs import CHUNK_BYTES, Blobs
 from shared.errors import ChatqError, FilesUnavailable
-from shared.store.batches import Kind, Lease, Progress, Segment
+from shared.store.batch_record import Kind, Progress, Segment
+from shared.store.batches import Lease
 from shared.store.jobs import new_id
 
 FIRST_PAUSE_S, MORE_S, LONGEST_PAUSE_S = 0.1, 0.01, 10.0

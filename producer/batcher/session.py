@@ -12,24 +12,28 @@ from typing import Protocol
 
 from producer.batch.client import BatchClient
 from producer.batch.feeder import Feed, LeftOut
+from producer.batch.gate import Gate
 from producer.batch.ledger import Ledger
 from producer.batch.leftovers import Leftovers
 from producer.batch.lines import RawLine, read_lines
 from producer.batch.reader import Reader
+from producer.batch.spending import Funds, Spending
 from producer.batch.tally import Tally
 from producer.batch.work import Work
 from producer.batcher.lines import BatchLines
+from producer.batcher.purse import Purse
 from producer.batcher.records import CANCELLED, EXPIRED, LineRecords
 from producer.batcher.results import compact, result_id, running_file
 from producer.batcher.segments import LeaseLost, SegmentOutput, recorded
 from producer.batcher.validation import Error, Found, check_with, error, validate
 from producer.files.blobs import BlobReader, Blobs
 from shared.background import end_tasks
-from shared.errors import BatchRefused, BlobMissing, StoreUnavailable
+from shared.errors import BlobMissing, StoreUnavailable
 from shared.job import Lane
 from shared.routing import Router
 from shared.settings import Settings
-from shared.store.batches import Batch, BatchStore, Held, Lease, Progress, Status
+from shared.store.batch_record import Batch, Progress, Status
+from shared.store.batches import BatchStore, Held, Lease
 from shared.store.files import FileStore
 
 log = logging.getLogger(__name__)
@@ -63,6 +67,7 @@ class Tools:
     blobs: Blobs
     files: FileStore
     batches: BatchStore
+    purse: Purse
 
 
 class Session:
@@ -77,6 +82,7 @@ class Session:
         self._is_stopped = False
         self._left_out = ""
         self._deadline = float("inf")
+        self._held_until = 0.0
         self._work: Work | None = None
 
     def stop(self) -> None:
@@ -92,7 +98,7 @@ class Session:
             LeaseLost: It is another batcher's.
             StoreError, FilesUnavailable: Redis or the file store is away; another session goes on later.
         """
-        self._heed(await self._lease.renew())
+        await self._renew()
         looking = asyncio.create_task(self._look(), name=f"look-{self._batch.id}")
         working = asyncio.create_task(self._run(), name=f"work-{self._batch.id}")
         try:
@@ -114,9 +120,14 @@ class Session:
             if time.monotonic() >= self._deadline:
                 self._leave_out(EXPIRED)
             try:
-                self._heed(await self._lease.renew())
+                await self._renew()
             except StoreUnavailable as exc:
                 log.warning("%s: %s", self._batch.id, exc)
+
+    async def _renew(self) -> None:
+        asked_at = time.monotonic()
+        self._heed(await self._lease.renew())
+        self._held_until = asked_at + self._tools.settings.batches.lease_s
 
     def _heed(self, held: Held) -> None:
         if not held.is_held:
@@ -153,9 +164,6 @@ class Session:
                     return False
         except BlobMissing:
             await self._refuse([error("input_file_missing", "the content of the input file is gone")])
-            return True
-        except BatchRefused as exc:
-            await self._refuse([error("invalid_input", str(exc))])
             return True
         await self._conclude(output.progress)
         return True
@@ -211,10 +219,13 @@ class Session:
 
     async def _work_through(self, ledger: Ledger, output: SegmentOutput) -> bool:
         batch, settings = self._batch, self._tools.settings
-        feed = Feed(batch.id, Lane(batch.spec.lane), batch.client, left_s=self._left_s)
+        feed = Feed(batch.id, Lane(batch.spec.lane), batch.client, self._left_s, has_fixed_input=True)
+        funds = await self._tools.purse.open(batch)
         work = self._work = Work(
             self._tools.client, output, output.tally, feed,
             window=settings.batches.window, retry_s=settings.redis.retry_s,
+            spending=None if funds is None else _spending(funds, feed),
+            leftovers=None if funds is None else Leftovers(self._tools.client, has_cancelled=True),
         )  # fmt: skip
         if self._left_out:
             work.leave_out(self._why(self._left_out))
@@ -225,6 +236,14 @@ class Session:
             return await work.run(Reader(lines, ledger, BatchLines(batch.spec.endpoint)))
 
     def _left_s(self) -> float:
+        """Seconds until the deadline, for a line that is about to be submitted.
+
+        Raises:
+            LeaseLost: So long after the last renewal another batcher may be at it. What it has recorded and dropped
+                from Redis would be asked a second time.
+        """
+        if time.monotonic() > self._held_until:
+            raise LeaseLost(f"{self._batch.id} was not renewed in time: whoever has it goes on")
         return max(0.001, self._deadline - time.monotonic())
 
     async def _conclude(self, progress: Progress) -> None:
@@ -251,3 +270,11 @@ class Session:
             dropped=(result_id(self._batch, "o"), result_id(self._batch, "e")),
         )  # fmt: skip
         log.info("%s: %s, the input has %d errors", self._batch.id, held.status, len(errors))
+
+
+def _spending(funds: Funds, feed: Feed) -> Spending:
+    gate = Gate(
+        funds.budget, funds.estimator, submission=feed.submission, job_id=feed.job_id,
+        advice="retry the failed lines when there is money",
+    )  # fmt: skip
+    return Spending(gate, set())

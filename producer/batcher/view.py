@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from shared.money import json_usd
-from shared.store.batches import Batch, Progress
+from shared.store.batch_record import Batch, Progress
 
 _TIMES = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
 

@@ -15,7 +15,7 @@ from producer.api.listening import check_bind, open_sockets
 from producer.api.server import serve
 from producer.cli.context import CliContext
 from producer.cli.session import warn
-from shared.parent import OPTION, STARTER, follow_me, followed
+from shared.parent import follow_me, follow_option, followed
 from shared.settings import ApiSettings, Settings
 from shared.store.connect import Store
 from shared.store.embedded import EmbeddedServer
@@ -30,15 +30,7 @@ from shared.supervisor import Supervisor
 @click.option(
     "--workers", type=click.IntRange(1, 64), metavar="N", help="Processes that share the address (default 1)."
 )
-@click.option(
-    OPTION,
-    "parent",
-    type=click.IntRange(min=0),
-    is_flag=False,
-    flag_value=STARTER,
-    metavar="[PID]",
-    help="Stop when the process that started this one ends.",
-)
+@follow_option("Stop")
 @click.option("--fd", type=int, hidden=True, help="A listening socket that was inherited.")
 @click.pass_context
 def api(

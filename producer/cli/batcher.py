@@ -16,22 +16,14 @@ from producer.cli.context import CliContext
 from producer.cli.session import open_producer, run_async
 from producer.webhooks.deliverer import open_deliverer
 from shared.background import end_tasks
-from shared.parent import OPTION, STARTER, followed, until_gone
+from shared.parent import follow_option, followed, until_gone
 from shared.store.batches import BatchStore
 
 log = logging.getLogger(__name__)
 
 
 @click.command()
-@click.option(
-    OPTION,
-    "parent",
-    type=click.IntRange(min=0),
-    is_flag=False,
-    flag_value=STARTER,
-    metavar="[PID]",
-    help="Stop when the process that started this one ends.",
-)
+@follow_option("Stop")
 @click.pass_obj
 def batcher(context: CliContext, parent: int | None) -> None:
     """Run batches of the HTTP API, and send webhooks. Any number of these share the work.
@@ -48,7 +40,10 @@ def batcher(context: CliContext, parent: int | None) -> None:
 
 async def _run(context: CliContext, parent: int | None) -> None:
     settings = context.settings
-    async with open_producer(context) as producer, open_batcher(settings, producer) as running:
+    async with (
+        open_producer(context) as producer,
+        open_batcher(settings, context.registry, producer) as running,
+    ):
         describers = {"batch": batch_describer(BatchStore(producer.store))}
         async with open_deliverer(producer.store, settings.webhooks, describers) as deliverer:
             _stop_on_signals(running)

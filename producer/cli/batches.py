@@ -25,7 +25,8 @@ from producer.files.blobs import Blobs, open_blobs
 from producer.files.content import find_content
 from shared.errors import BatchNotFound, BlobMissing
 from shared.settings import Settings
-from shared.store.batches import Batch, BatchStore
+from shared.store.batch_record import Batch
+from shared.store.batches import BatchStore
 from shared.store.files import FileStore
 
 HEADINGS = ("id", "status", "lines", "done", "failed", "made", "model")

@@ -9,17 +9,15 @@ from decimal import Decimal
 from producer.batch.budget import Budget, ClientBudget
 from producer.batch.estimate import Estimator
 from producer.batch.line_cost import LineCost
+from producer.batch.pricing import estimator_on
 from producer.batch.spending import Funds
 from producer.cli.context import CliContext
 from producer.cli.run_options import Options
 from producer.cli.session import warn
-from shared.catalogue import Catalogue
 from shared.group_follower import GroupFollower
-from shared.live_facts import LiveFacts
 from shared.store.connect import Store
 from shared.store.costs import ClientSpend
 from shared.store.groups import GroupStore
-from shared.store.usual import UsualCalls
 
 
 @asynccontextmanager
@@ -58,12 +56,8 @@ async def make_estimator(context: CliContext, store: Store) -> Estimator:
     Raises:
         StoreError: No answer from Redis.
     """
-    settings, router = context.settings, context.router
-    await GroupFollower(GroupStore(store), router).catch_up()
-    catalogue = Catalogue.from_settings(settings)
-    usual = UsualCalls(store, {name: one.account for name, one in context.registry.registered.items()})
-    facts = LiveFacts(store, catalogue, closed_s=settings.routing.failover_after_s)
-    return Estimator(catalogue, router, settings.jobs, usual.of, facts=facts)
+    await GroupFollower(GroupStore(store), context.router).catch_up()
+    return estimator_on(store, context.settings, context.registry, context.router)
 
 
 def _budget_of_client(context: CliContext, options: Options) -> Decimal | None:

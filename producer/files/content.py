@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from producer.files.blobs import Blobs
-from shared.store.batches import BatchStore, Kind
+from shared.store.batch_record import Kind
+from shared.store.batches import BatchStore
 from shared.store.files import FileRecord, FileStore
 
 ERROR_SUFFIX = "_error.jsonl"

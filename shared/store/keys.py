@@ -300,7 +300,7 @@ def batch(batch_id: str) -> str:
 
 
 def batch_segments(batch_id: str) -> str:
-    """List: what an open batch has recorded: `o` or `e` for answers or errors, bytes, name of the blob. As `batch`."""
+    """List: what an open batch has recorded: `o` (answers) or `e` (errors), bytes, name of the blob. As `batch`."""
     return f"chatq:batch:segments:{batch_id}"
 
 
@@ -310,7 +310,7 @@ def batch_claim(token: str) -> str:
 
 
 def batches(client: str) -> str:
-    """Sorted set: ids of a client's batches, score when they were made, Unix ms. TTL 366 days after the last one."""
+    """Sorted set: ids of a client's batches, score when they were made, Unix ms. TTL 366 days after the last."""
     return f"chatq:batches:of:{client}"
 
 
@@ -320,5 +320,5 @@ def rating(digest: str) -> str:
 
 
 def response(response_id: str) -> str:
-    """Hash: head, input and outcome of a response as JSON (`responses.py`). TTL 30 days; not stored ones an hour."""
+    """Hash: head, input and outcome of a response as JSON (`responses.py`). TTL 30 days; not stored: an hour."""
     return f"chatq:response:{response_id}"

@@ -1,8 +1,8 @@
 """A batch over the HTTP API while its processes are killed: `python -m tests.chaos.batches --lines 20000 --seed 1`.
 
 API, batcher and worker are real processes on one Redis. They are killed with SIGKILL at random times, again and
-again, and started anew, until the batch has ended. Then there is one line for each line of the input over both result
-files, and no line was called more often than its attempts and the deaths of workers allow.
+again, and started anew, until the batch has ended. Then there is one line for each line of the input over both
+result files, and no line was called more often than its attempts and the deaths of workers allow.
 """
 
 from __future__ import annotations
@@ -85,10 +85,15 @@ class Fleet:
             )
 
     async def live(self, name: str) -> None:
-        """Wait until it works: a process that is killed while it starts shows nothing."""
-        log, known = self._folder / f"{name}.log", self._known[name]
-        while SIGNS[name] not in log.read_bytes()[known:]:
+        """Wait until it works: a process that is killed while it starts shows nothing.
+
+        One that found no Redis when it started is started again, as a supervisor would.
+        """
+        log = self._folder / f"{name}.log"
+        while SIGNS[name] not in log.read_bytes()[self._known[name] :]:
             await asyncio.sleep(0.05)
+            if self._running[name].poll() is not None:
+                self.start(name)
 
     def kill(self, name: str) -> None:
         """Kill it; True death, no last words."""
@@ -136,7 +141,12 @@ async def run(
                     begun_s = time.monotonic()
                     batch = await _submit(client, lines)
                     killing = [
-                        asyncio.create_task(_kill(fleet, name, dice, life_s, report)) for name in victims
+                        asyncio.create_task(
+                            _kill_redis(server, dice, life_s, report)
+                            if name == "redis"
+                            else _kill(fleet, name, dice, life_s, report)
+                        )
+                        for name in victims
                     ]
                     batch = await _ended(client, batch["id"])
                     for task in killing:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from tests.chaos.checker import check
 from tests.chaos.lab import PRIMARY, SECONDARY, TICK_S, Lab
 from tests.chaos.load import Load
 from tests.support import wait_until
-
-pytestmark = pytest.mark.xdist_group("chaos 2")
 
 
 async def test_primary_down_hard_in_the_middle_of_5000_jobs(lab: Lab) -> None:

@@ -26,8 +26,6 @@ from tests.chaos.producer_main import batch
 from tests.chaos.windows import rates_broken
 from tests.support import ROOT, wait_until
 
-pytestmark = pytest.mark.xdist_group("chaos 2")
-
 START_S = 10
 """Longest that a worker takes to start on a busy machine."""
 

@@ -15,8 +15,6 @@ from tests.chaos.lab import PRIMARY, Lab
 from tests.chaos.load import Load
 from tests.support import ended, wait_until
 
-pytestmark = pytest.mark.xdist_group("chaos 1")
-
 
 @dataclass(frozen=True)
 class Step:

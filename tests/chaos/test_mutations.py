@@ -16,8 +16,6 @@ from tests.chaos.mutations import MUTATIONS
 from tests.chaos.test_redis import full_redis
 from tests.support import wait_until
 
-pytestmark = pytest.mark.xdist_group("chaos 1")
-
 Run = Callable[[Lab, str], Awaitable[None]]
 
 

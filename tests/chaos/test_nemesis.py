@@ -13,8 +13,6 @@ from tests.chaos.load import Load
 from tests.chaos.nemesis import run
 from tests.chaos.windows import used
 
-pytestmark = pytest.mark.xdist_group("chaos 1")
-
 SEED, MINUTES = 7, 0.35
 
 DEFAULTS = {

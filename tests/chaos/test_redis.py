@@ -18,8 +18,6 @@ from tests.chaos.load import Load
 from tests.chaos.servers import free_port
 from tests.support import SERVERS, RedisServer, ended, wait_until
 
-pytestmark = pytest.mark.xdist_group("chaos 2")
-
 MIX = Load(
     jobs=800, clients=("a", "b"), once_share=0.05, cancel_share=0.05, deadline_share=0.05, deadline_s=4
 )

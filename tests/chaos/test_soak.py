@@ -8,8 +8,6 @@ import pytest
 
 from tests.chaos.soak import soak
 
-pytestmark = pytest.mark.xdist_group("chaos 1")
-
 MINUTES = 0.1
 
 JOBS_PER_S, LATENCY = 300, "uniform:0.1,0.4"

@@ -15,8 +15,6 @@ from tests.chaos.lab import PRIMARY, SECONDARY, Lab, limit_env
 from tests.chaos.load import Load
 from tests.support import wait_until
 
-pytestmark = pytest.mark.xdist_group("chaos 2")
-
 AGAIN = ("500", "503", "529", "429", "429-bare", "reset", "reset-mid", "truncate", "malformed", "html", "empty",
          "no-choices", "error-200", "deep-json", "trickle", "hang", "hang-after-headers")  # fmt: skip
 """Faults after which another call may do better."""

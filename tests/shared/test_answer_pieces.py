@@ -58,6 +58,21 @@ def test_rest_is_what_was_not_told(
     assert choice == {"index": 0, "delta": rest, "finish_reason": "stop"}
 
 
+def test_answer_that_was_not_told_comes_with_its_logprobs() -> None:
+    answer = whole(content="a")
+    answer["choices"][0]["logprobs"] = {"content": [{"token": "a", "logprob": -0.1}]}
+    (choice,) = told().rest(answer)
+    assert choice["logprobs"] == answer["choices"][0]["logprobs"]
+
+
+@pytest.mark.parametrize("fields", [{"index": []}, {"message": {"tool_calls": ["x", None]}}])
+def test_foreign_fields_of_an_answer_are_passed_over(fields: dict[str, Any]) -> None:
+    """An answer that is paid for is not lost for them."""
+    (choice,) = told().rest({"choices": [{**whole(content="a")["choices"][0], **fields}]})
+    assert choice["index"] == 0
+    assert "tool_calls" not in choice["delta"]
+
+
 def test_finished_answer_has_no_rest() -> None:
     assert told({"content": "hi"}, finish_reason="stop").rest(whole(content="hi")) == []
 

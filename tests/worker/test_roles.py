@@ -13,8 +13,8 @@ import pytest
 
 from producer import JobState, Producer
 from shared.store.grants import Rescued
-from simulator import Simulator
 from shared.supervisor import Supervisor
+from simulator import Simulator
 from tests.support import RedisServer, WorkerRunner, ended, wait_until
 from worker.promoter import Promoter
 from worker.rescuer import Rescuer

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Deletes ended jobs whose outcome has been collected; unfinished ones stay. Safe to send twice.
+-- Deletes ended jobs whose outcome has been collected, with the pieces in which it came; unfinished ones stay. Safe to send twice.
 -- ARGV job ids
 -- Returns how many were deleted.
 local n = 0
@@ -9,7 +9,7 @@ for _, id in ipairs(ARGV) do
     local registry = f[1] == 'finished' and 'rq:finished:' or f[1] == 'canceled' and 'rq:canceled:' or 'rq:failed:'
     redis.call('ZREM', registry .. (f[2] or ''), id)
     n = n + redis.call('DEL', job_key(id))
-    redis.call('DEL', 'rq:results:' .. id)
+    redis.call('DEL', 'rq:results:' .. id, 'chatq:deltas:' .. id)
   end
 end
 return n

@@ -12,8 +12,6 @@ from simulator import text_digest
 
 from .batches import line, records, start, until, until_ended, upload
 
-pytestmark = pytest.mark.xdist_group("served")
-
 ORDER = ["validating", "in_progress", "finalizing", "completed"]
 
 RESPONSES = "/v1/responses"

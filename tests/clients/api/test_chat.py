@@ -13,8 +13,6 @@ from simulator import text_digest
 from tests.clients.samples import CITY, WEATHER
 from tests.clients.served import Served
 
-pytestmark = pytest.mark.xdist_group("served")
-
 ASK: list[Any] = [{"role": "user", "content": "hi"}]
 TOOLS: list[Any] = [{"type": "function", "function": WEATHER}]
 

@@ -13,8 +13,6 @@ import pytest
 from tests.clients.served import Served, serve
 from tests.support import ROOT
 
-pytestmark = pytest.mark.xdist_group("served")
-
 SCRIPT = ROOT / "tests" / "clients" / "chatd.sh"
 
 

@@ -12,8 +12,6 @@ import pytest
 
 from tests.clients.served import Served, serve
 
-pytestmark = pytest.mark.xdist_group("served")
-
 
 def error_of(reply: httpx.Response) -> dict[str, str | None]:
     """The error, which must have OpenAI's four keys and a request id beside it."""

@@ -7,8 +7,6 @@ from pathlib import Path
 import openai
 import pytest
 
-pytestmark = pytest.mark.xdist_group("served")
-
 LINES = b'{"custom_id": "1"}\n'
 
 

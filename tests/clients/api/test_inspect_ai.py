@@ -13,8 +13,6 @@ import pytest
 from tests.clients.served import Served
 from tests.support import ROOT
 
-pytestmark = pytest.mark.xdist_group("served")
-
 QUESTIONS = 6
 
 

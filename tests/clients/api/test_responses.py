@@ -12,8 +12,6 @@ from openai.types.responses import Response
 from simulator import text_digest
 from tests.clients.samples import WEATHER
 
-pytestmark = pytest.mark.xdist_group("served")
-
 TOOLS: Any = [{"type": "function", **WEATHER, "strict": False}]
 
 MODELS = ["response", "openrouter/response", "openai/response"]

@@ -14,8 +14,6 @@ from tests.clients.served import WEBHOOK_SECRET
 
 from .batches import line, start, until_ended
 
-pytestmark = pytest.mark.xdist_group("served")
-
 Delivery = tuple[dict[str, str], bytes]
 
 

@@ -14,8 +14,12 @@ import pytest
 
 from producer import Producer
 from producer.batcher.batcher import open_batcher
+from shared.providers import ProviderRegistry
 from shared.settings import Settings
+from tests.producer.receiver import SECRET
 from tests.support import WorkerRunner
+
+from .conftest import Serve
 
 CHAT = "/v1/chat/completions"
 ENDED = ("completed", "failed", "expired", "cancelled")
@@ -56,12 +60,12 @@ async def ended(api: httpx.AsyncClient, batch_id: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def batcher(settings: Settings, producer: Producer) -> AsyncIterator[None]:
+async def batcher(settings: Settings, registry: ProviderRegistry, producer: Producer) -> AsyncIterator[None]:
     """Runs beside the API, on the same Redis and the same folder."""
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
-        async with open_batcher(settings, producer) as one:
+        async with open_batcher(settings, registry, producer) as one:
             task = asyncio.create_task(one.run())
             yield
             one.stop()
@@ -147,6 +151,36 @@ async def test_wrong_parameter_is_refused_at_once(
 ) -> None:
     answer = await asked(api, **{"input_file_id": await uploaded(api, line(1)), **fields})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+async def test_webhooks_are_refused_while_they_are_off(api: httpx.AsyncClient) -> None:
+    """Nobody would be told."""
+    file_id = await uploaded(api, line(1))
+    answer = await asked(api, input_file_id=file_id, chatq={"webhook_url": "https://a.example/x"})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "webhook_url")
+
+
+@pytest.mark.parametrize("way", ["field", "header", "metadata"])
+async def test_webhook_is_stated_in_one_of_three_ways(serve: Serve, way: str) -> None:
+    """Clients that can send no fields of their own have the other two."""
+    url = "https://a.example/x"
+    async with serve(CHATQ_WEBHOOKS__SECRET=SECRET, CHATQ_WEBHOOKS__ALLOW_PRIVATE="true") as api:
+        body: dict[str, Any] = {
+            "endpoint": CHAT, "completion_window": "1h", "input_file_id": await uploaded(api, line(1)),
+        }  # fmt: skip
+        if way != "header":
+            body |= {"chatq": {"webhook_url": url}} if way == "field" else {"metadata": {"webhook_url": url}}
+        headers = {"X-Chatq-Webhook-Url": url} if way == "header" else {}
+        batch = (await api.post("/batches", json=body, headers=headers)).json()
+    assert batch["chatq"]["webhook_url"] == url
+
+
+async def test_lane_is_stated_by_field_or_header(api: httpx.AsyncClient) -> None:
+    """Its jobs wait there."""
+    body = {"endpoint": CHAT, "completion_window": "1h", "input_file_id": await uploaded(api, line(1))}
+    by_header = await api.post("/batches", json=body, headers={"X-Chatq-Lane": "default"})
+    by_field = await api.post("/batches", json={**body, "chatq": {"lane": "interactive"}})
+    assert [one.json()["chatq"]["lane"] for one in (by_header, by_field)] == ["default", "interactive"]
 
 
 async def test_unknown_input_is_not_found(api: httpx.AsyncClient) -> None:

@@ -184,20 +184,48 @@ async def only_job(api: httpx.AsyncClient) -> dict[str, str]:
     return dict(job)
 
 
-async def test_dropped_connection_cancels_the_job(api: httpx.AsyncClient) -> None:
-    await dropped_call(api, {})
+@pytest.mark.parametrize("headers", [{}, {"Prefer": "wait=60"}])
+async def test_dropped_connection_cancels_the_job(api: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    await dropped_call(api, headers)
     async with asyncio.timeout(10):
         while (await only_job(api))["status"] != "cancelled":
             await asyncio.sleep(0.01)
 
 
 async def test_job_that_somebody_else_waits_for_is_not_cancelled(api: httpx.AsyncClient, hand: Hand) -> None:
-    headers = {"Idempotency-Key": "shared"}
-    staying = asyncio.create_task(api.post("/chat/completions", json=CHAT, headers=headers))
+    asking = asyncio.create_task(api.post("/chat/completions", json=CHAT))
+    (grant,) = await claim(hand)
+    async with api.stream("GET", f"/jobs/{grant.job_id}/events") as events:
+        lines = events.aiter_lines()
+        await anext(lines)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await hand.answer(grant, "for the other")
+        assert "event: end" in [line async for line in lines]
+    assert (await only_job(api))["status"] == "completed"
+
+
+async def test_dropped_call_with_a_key_gets_its_answer_when_it_comes_again(
+    api: httpx.AsyncClient, hand: Hand
+) -> None:
+    """A client that retries after a time-out would find its own job cancelled, for good."""
+    headers = {"Idempotency-Key": "k"}
     await dropped_call(api, headers)
     (grant,) = await claim(hand)
-    await hand.answer(grant, "for the other")
-    assert (await staying).json()["choices"][0]["message"]["content"] == "for the other"
+    await hand.answer(grant, "paid for once")
+    again = await api.post("/chat/completions", json=CHAT, headers=headers)
+    assert again.json()["choices"][0]["message"]["content"] == "paid for once"
+
+
+async def test_dropped_connection_leaves_a_job_that_was_to_be_fetched_later(
+    api: httpx.AsyncClient, hand: Hand
+) -> None:
+    headers = {"Idempotency-Key": "k"}
+    await api.post("/chat/completions", json=CHAT, headers={**headers, "Prefer": "respond-async"})
+    await dropped_call(api, headers)
+    (grant,) = await claim(hand)
+    await hand.answer(grant)
+    assert (await only_job(api))["status"] == "completed"
 
 
 async def test_setting_keeps_the_jobs_of_dropped_connections(serve: Serve, hand: Hand) -> None:

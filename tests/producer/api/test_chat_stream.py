@@ -227,14 +227,58 @@ async def test_dropped_stream_cancels_its_job(
     assert (await producer.wait(grant.job_id, timeout_s=20)).state is JobState.CANCELLED
 
 
-async def test_dropped_stream_leaves_a_job_that_others_follow(begin: Begin, hand: Hand, store: Store) -> None:
-    first, second = (begin(**{"Idempotency-Key": "k"}) for _ in range(2))
+async def test_dropped_stream_leaves_a_job_that_others_follow(
+    api: httpx.AsyncClient, begin: Begin, hand: Hand, store: Store
+) -> None:
+    stream = begin()
+    grant = await claim(hand)
+    async with api.stream("GET", f"/jobs/{grant.job_id}/events") as events:
+        lines = events.aiter_lines()
+        await tell(store, grant, 1, "a")
+        while '"content":"a"' not in await anext(lines):
+            pass
+        await stream.until(lambda: stream.text == "a")
+        await stream.drop()
+        await tell(store, grant, 2, "b")
+        while '"content":"b"' not in await anext(lines):
+            pass
+        await hand.answer(grant, "ab")
+        assert "event: end" in [line async for line in lines]
+
+
+async def test_dropped_stream_with_a_key_can_be_taken_up_again(
+    begin: Begin, hand: Hand, store: Store
+) -> None:
+    first = begin(**{"Idempotency-Key": "k"})
     grant = await claim(hand)
     await tell(store, grant, 1, "a")
-    await first.until(lambda: first.text == second.text == "a")
+    await first.until(lambda: first.text == "a")
     await first.drop()
+    again = begin(**{"Idempotency-Key": "k", "Last-Event-ID": "1"})
     await tell(store, grant, 2, "b")
-    await second.until(lambda: second.text == "ab")
     await hand.answer(grant, "abc")
-    await second.ended()
-    assert second.text == "abc"
+    await again.ended()
+    assert again.text == "bc"
+
+
+async def test_last_event_of_another_call_hides_nothing(begin: Begin, hand: Hand, store: Store) -> None:
+    """Libraries for events send it by themselves when they connect anew; without a key that is another job."""
+    stream = begin(**{"Last-Event-ID": "2"})
+    grant = await claim(hand)
+    await tell(store, grant, 1, "a", "b", "c")
+    await hand.answer(grant, "abc")
+    await stream.ended()
+    assert stream.text == "abc"
+
+
+async def test_pieces_that_are_gone_are_an_error(begin: Begin, hand: Hand, store: Store) -> None:
+    """A client that comes back too late must not take what it has for the whole answer."""
+    first = begin(**{"Idempotency-Key": "k"})
+    grant = await claim(hand)
+    await tell(store, grant, 1, "a", "b", "c")
+    await hand.answer(grant, "abcd")
+    await first.ended()
+    await store.client.delete(f"chatq:deltas:{grant.job_id}")
+    again = begin(**{"Idempotency-Key": "k", "Last-Event-ID": "2"})
+    await again.ended()
+    assert again.status == 404

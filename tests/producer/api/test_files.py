@@ -11,6 +11,9 @@ import openai
 import psutil
 import pytest
 
+from producer.files.blobs import open_blobs
+from shared.settings import Settings
+
 from .conftest import Serve
 
 INPUT = b'{"custom_id": "a"}\n'
@@ -173,6 +176,22 @@ async def test_range_behind_the_end_is_refused(api: httpx.AsyncClient) -> None:
 async def test_empty_file_is_a_file(api: httpx.AsyncClient) -> None:
     file = await made(api, b"")
     assert (await api.get(f"/files/{file['id']}/content")).content == b""
+
+
+async def test_content_that_is_gone_is_not_found(api: httpx.AsyncClient, settings: Settings) -> None:
+    """The file store lost it, or somebody tidied up."""
+    file = await made(api)
+    blobs = open_blobs(settings)
+    await blobs.delete([one.name for one in await blobs.find("files")])
+    assert (await api.get(f"/files/{file['id']}/content")).status_code == 404
+
+
+async def test_refused_upload_leaves_no_bytes(api: httpx.AsyncClient, settings: Settings) -> None:
+    """Nor does one under a key whose content is there."""
+    await made(api, key="k")
+    for fields in ({"purpose": "fine-tune"}, {"key": "k"}):
+        await upload(api, **fields)
+    assert len(await open_blobs(settings).find("files")) == 1
 
 
 @pytest.mark.parametrize("path", ["/files/file-nothing", "/files/x%00y", "/files/file-1/content"])

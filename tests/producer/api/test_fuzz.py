@@ -182,5 +182,5 @@ def test_memory_stays_flat(server: tuple[str, int]) -> None:
             return psutil.Process(pid).memory_info().rss / 1e6
 
         before_mb = send_all(1)
-        # 400 MB were sent: the allocator keeps some of it, a leak would keep all.
-        assert send_all(4) - before_mb < 150
+        # 400 MB were sent: the allocator keeps some of it; what errors kept with their frames was 100 MB a round.
+        assert send_all(4) - before_mb < 60

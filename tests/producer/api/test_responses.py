@@ -164,6 +164,18 @@ async def test_dropped_foreground_call_ends_its_job(client: AsyncOpenAI, hand: H
             await asyncio.sleep(0.01)
 
 
+async def test_dropped_foreground_call_with_a_key_gets_its_answer_when_it_comes_again(
+    client: AsyncOpenAI, hand: Hand
+) -> None:
+    headers = {"Idempotency-Key": "k"}
+    waiting = asyncio.create_task(client.responses.create(**ASK, extra_headers=headers))
+    grant = await started(hand)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await hand.answer(grant, "paid for once")
+    assert (await client.responses.create(**ASK, extra_headers=headers)).output_text == "paid for once"
+
+
 @pytest.mark.usefixtures("worker")
 async def test_tools_and_their_results_go_round(client: AsyncOpenAI) -> None:
     schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

@@ -231,6 +231,17 @@ async def test_cancelled_stream_just_ends(begin: Begin, api: httpx.AsyncClient) 
     assert stream.types == ["created", "queued"]
 
 
+async def test_each_stream_has_its_own_request_id_alone(api: httpx.AsyncClient, hand: Hand) -> None:
+    answers = []
+    for _ in range(2):
+        asking = asyncio.create_task(api.post("/responses", json=ASK))
+        await hand.answer(await claim(hand))
+        answers.append(await asking)
+    first, second = (answer.headers.get_list("x-request-id") for answer in answers)
+    assert (len(first), len(second)) == (1, 1)
+    assert first != second
+
+
 async def test_wrong_request_has_a_status(api: httpx.AsyncClient) -> None:
     answer = await api.post("/responses", json={**ASK, "tools": [{"type": "web_search"}]})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "tools.0.type")

@@ -11,20 +11,22 @@ from typing import Any
 import orjson
 
 from producer.batcher.batcher import Batcher
+from producer.batcher.purse import Purse
 from producer.batcher.session import BatcherClient, Tools
 from producer.files.blobs import Blobs
 from producer.files.content import find_content
 from producer.submission import Submission, prepare
-from shared.errors import JobRejected
+from shared.errors import IdempotencyConflict, JobRejected
 from shared.job import Job
 from shared.routing import Router
 from shared.settings import Settings
-from shared.store.batches import Batch, BatchStore, Spec
+from shared.store.batch_record import Batch, Spec
+from shared.store.batches import BatchStore
 from shared.store.connect import Store
 from shared.store.files import FileRecord, FileStore
 from shared.store.jobs import new_id
 from tests.producer.batch.memory_client import answer
-from tests.producer.batch.queue_client import QueueClient, QueueWatch
+from tests.producer.batch.queue_client import FlatEstimator, QueueClient, QueueWatch
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 
@@ -114,6 +116,8 @@ class QuickClient(QueueClient):
         super().__init__(concurrency=500)
         self.router = router
         self.settings = settings
+        self.conflicts: set[str] = set()
+        """Idempotency keys that another body has."""
 
     def stall_after(self, answers: int) -> None:
         """Let the workers go away once so many calls are answered."""
@@ -139,14 +143,21 @@ class QuickWatch(QueueWatch):
         results: list[str | JobRejected] = []
         for one in submissions:
             job = prepare(one, self._quick.router, self._quick.settings.jobs)
+            if one.idempotency_key in self._quick.conflicts:
+                results.append(IdempotencyConflict("it has another body", job_id="x"))
+                continue
             results += [job] if isinstance(job, JobRejected) else await super().submit_many([one])
         return results
 
 
 @asynccontextmanager
-async def running_batcher(desk: Desk, settings: Settings, client: BatcherClient) -> AsyncIterator[None]:
+async def running_batcher(
+    desk: Desk, settings: Settings, client: BatcherClient, *, estimator: FlatEstimator | None = None
+) -> AsyncIterator[None]:
     """A batcher as long as a block lasts; it ends as at SIGTERM."""
-    batcher = Batcher(Tools(client, settings, desk.blobs, desk.files, desk.batches), desk.store)
+    purse = Purse(desk.store, settings, estimator or FlatEstimator())  # type: ignore[arg-type]
+    tools = Tools(client, settings, desk.blobs, desk.files, desk.batches, purse)
+    batcher = Batcher(tools, desk.store)
     running = asyncio.create_task(batcher.run())
     try:
         yield

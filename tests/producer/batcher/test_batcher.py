@@ -11,7 +11,8 @@ import pytest
 from producer import Producer
 from producer.files.blobs import Blobs
 from shared.settings import Settings
-from shared.store.batches import Batch
+from shared.store.batch_record import Batch
+from tests.producer.batch.queue_client import FlatEstimator, priced
 from tests.support import WorkerRunner, ended, wait_until
 
 from .conftest import RunBatcher
@@ -237,6 +238,43 @@ async def test_deleted_input_does_not_break_a_running_batch(desk: Desk, client: 
     assert await desk.files.delete(record)
     client.is_stalled = False
     assert (await desk.ended(batch_id)).status == "completed"
+
+
+async def test_conflict_is_one_lines_error(desk: Desk, settings: Settings, client: QuickClient) -> None:
+    """Another version of chatq submitted the line, and read it otherwise."""
+    batch_id = await desk.submit(line(1), line(2))
+    client.conflicts = {f"{batch_id}:2"}
+    async with running_batcher(desk, settings, client):
+        batch = await desk.ended(batch_id)
+    assert (batch.status, batch.progress.completed) == ("completed", 1)
+    assert list(batch.progress.errors) == ["idempotency_conflict"]
+
+
+async def test_budget_of_the_client_is_kept(desk: Desk, settings: Settings, client: QuickClient) -> None:
+    """What does not fit any more is not asked; its lines say so, and can be retried."""
+    client.outcome = priced(1.0)
+    client.concurrency = 2
+    async with running_batcher(desk, settings, client, estimator=FlatEstimator("1")):
+        batch = await desk.ended(await desk.submit(*map(line, range(20)), budget_usd=5.0))
+    assert (batch.status, batch.progress.completed) == ("completed", 5)
+    assert batch.progress.errors == {"budget_reached": 15}
+    assert batch.progress.cost_usd == 5
+    failure = (await desk.read(batch.error_file_id))[0]
+    assert failure["response"] is None
+    assert "retry the failed lines" in failure["error"]["message"]
+
+
+async def test_batch_with_a_budget_can_be_cancelled(
+    desk: Desk, settings: Settings, client: QuickClient
+) -> None:
+    """Also while lines wait for money."""
+    client.is_stalled = True
+    async with running_batcher(desk, settings, client, estimator=FlatEstimator("1")):
+        batch_id = await desk.submit(*map(line, range(20)), budget_usd=5.0)
+        await wait_until(lambda: len(client.jobs) == 5)
+        await desk.batches.cancel(batch_id)
+        batch = await desk.ended(batch_id)
+    assert (batch.status, batch.progress.errors) == ("cancelled", {"batch_cancelled": 20})
 
 
 async def test_batch_runs_on_a_store_without_paths(

@@ -16,7 +16,8 @@ from producer.batcher.segments import LeaseLost, SegmentOutput, recorded
 from producer.files.blobs import Blobs
 from shared.errors import FilesUnavailable
 from shared.job import JobState
-from shared.store.batches import Lease, Progress
+from shared.store.batch_record import Progress
+from shared.store.batches import Lease
 from tests.producer.batch.memory_client import job
 
 from .conftest import RunBatcher

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from shared.errors import IdempotencyConflict
-from shared.store.batches import BatchStore, Lease, Progress, Segment, Spec
+from shared.store.batch_record import Progress, Segment, Spec
+from shared.store.batches import BatchStore, Lease
 from shared.store.connect import Store
 from shared.store.files import FileRecord, FileStore
 from shared.store.jobs import new_id
@@ -116,12 +117,22 @@ async def test_cancelling_stays_until_the_end(batches: BatchStore, store: Store)
     """The batcher's states do not go over it, and the end is `cancelled`, whatever it says."""
     batch_id = await made(batches)
     lease = await claimed(batches, store)
+    await lease.renew(status="in_progress")
     await batches.cancel(batch_id)
     assert (await lease.renew(status="finalizing")).status == "cancelling"
     assert (await lease.finish("completed", SPEC, ttl_s=1000)).status == "cancelled"
     batch = await batches.get(batch_id)
     assert batch is not None
-    assert batch.times.keys() == {"cancelling_at", "cancelled_at"}
+    assert batch.times.keys() == {"in_progress_at", "cancelling_at", "cancelled_at"}
+
+
+async def test_finalizing_batch_is_not_cancelled(batches: BatchStore, store: Store) -> None:
+    """All its lines have ended; nothing would be spared."""
+    batch_id = await made(batches)
+    lease = await claimed(batches, store)
+    await lease.renew(status="finalizing")
+    await batches.cancel(batch_id)
+    assert (await lease.finish("completed", SPEC, ttl_s=1000)).status == "completed"
 
 
 async def test_ended_batch_is_not_cancelled(batches: BatchStore, store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 
+from shared.store.deltas import Append, append_deltas
 from shared.store.scripts import load
 from tests.shared.store.conftest import Bench
 
@@ -146,6 +147,16 @@ async def test_forget_leaves_unfinished_jobs(bench: Bench) -> None:
     assert await bench.jobs.forget(["a", "b", "nobody"]) == 1
     assert bench.raw.exists("rq:job:a", "rq:finished:p.default") == 0
     assert bench.status("b") == "queued"
+
+
+async def test_forget_deletes_the_pieces_of_an_answer(bench: Bench) -> None:
+    """Who deletes a response wants no part of it to be read any more."""
+    await bench.submit("a")
+    (grant,) = await bench.claim(1)
+    assert await append_deltas(bench.store, [Append("a", grant.token, 1, [b"[]"])], retry_s=5) == [True]
+    await bench.end(grant)
+    await bench.jobs.forget(["a"])
+    assert not bench.raw.exists("chatq:deltas:a")
 
 
 async def test_flushed_script_cache_is_transparent(bench: Bench) -> None:

@@ -9,6 +9,9 @@ from worker.upstream.streams.assembler import Text
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 """Fields of a message that come in pieces."""
 
+LOGPROB_SIZE = 100
+"""Characters that one token's logprob counts for: its JSON has 60 to 120."""
+
 MAX_PARTS = 10_000
 """Choices of an answer, and calls of a choice: more are passed over."""
 
@@ -65,16 +68,18 @@ class _Choice:
         self._texts: dict[str, Text] = {}
         self._details: list[Any] = []
         self._calls: dict[int, _Call] = {}
+        self._logprobs: dict[str, list[Any]] = {}
+        """Of the tokens of `content` and of `refusal`."""
         self._rest: dict[str, Any] = {}
 
     def add(self, choice: dict[str, Any]) -> int:
         """Take a piece; returns by how many characters that made it longer."""
         self._rest.update((name, value) for name, value in choice.items() if value is not None)
         self._rest.pop("delta", None)
+        size = self._add_logprobs(choice.get("logprobs"))
         delta = choice.get("delta")
         if not isinstance(delta, dict):
-            return 0
-        size = 0
+            return size
         for name in _TEXTS:
             piece = delta.get(name)
             if piece is not None:
@@ -86,6 +91,14 @@ class _Choice:
         for position, call in enumerate(calls if isinstance(calls, list) else ()):
             if isinstance(call, dict):
                 size += self._add_call(call, position)
+        return size
+
+    def _add_logprobs(self, logprobs: Any) -> int:
+        size = 0
+        for name, tokens in (logprobs if isinstance(logprobs, dict) else {}).items():
+            if isinstance(tokens, list):
+                self._logprobs.setdefault(name, []).extend(tokens)
+                size += sum(LOGPROB_SIZE * (1 + _count_tops(token)) for token in tokens)
         return size
 
     def _add_call(self, call: dict[str, Any], position: int) -> int:
@@ -119,7 +132,16 @@ class _Choice:
             message["reasoning_details"] = self._details
         if self._calls:
             message["tool_calls"] = [call.whole() for _, call in sorted(self._calls.items())]
-        return {"finish_reason": None, **self._rest, "index": index, "message": message}
+        rest = {"finish_reason": None, **self._rest, "index": index, "message": message}
+        if self._logprobs:
+            last = rest["logprobs"]
+            rest["logprobs"] = {**(last if isinstance(last, dict) else {}), **self._logprobs}
+        return rest
+
+
+def _count_tops(token: Any) -> int:
+    tops = token.get("top_logprobs") if isinstance(token, dict) else None
+    return len(tops) if isinstance(tops, list) else 0
 
 
 class _Call:

@@ -31,6 +31,12 @@ def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **fiel
     return {**head, "choices": choices, **fields}
 
 
+def logged(answer: dict[str, Any], logprobs: dict[str, Any]) -> dict[str, Any]:
+    """A chunk or an answer with logprobs."""
+    (choice,) = answer["choices"]
+    return {**answer, "choices": [{**choice, "logprobs": logprobs}]}
+
+
 def whole(
     message: dict[str, Any], finish: str, usage: dict[str, Any] | None = None, **fields: Any
 ) -> dict[str, Any]:
@@ -145,6 +151,18 @@ OPENAI: dict[str, tuple[bytes, dict[str, Any]]] = {
     "the whole answer as one event": (
         sse(whole({"content": "hi"}, "stop", USAGE), done=True),
         whole({"content": "hi"}, "stop", USAGE),
+    ),
+    "logprobs come with their tokens": (
+        sse(
+            logged(chunk({"content": "He"}), {"content": [{"token": "He", "logprob": -0.1}], "refusal": None}),
+            logged(chunk({"content": "y"}), {"content": [{"token": "y", "logprob": -0.2}], "refusal": None}),
+            chunk({}, "stop"),
+            done=True,
+        ),
+        logged(
+            whole({"content": "Hey"}, "stop"),
+            {"content": [{"token": "He", "logprob": -0.1}, {"token": "y", "logprob": -0.2}], "refusal": None},
+        ),
     ),
     "two choices": (
         sse(

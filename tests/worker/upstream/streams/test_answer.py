@@ -113,6 +113,8 @@ ODD_EVENTS = [
     {"choices": 5},
     {"choices": [5, {"index": "x"}, {"index": -1}, {"index": 10**9}]},
     {"choices": [{"delta": 5}]},
+    {"choices": [{"delta": {}, "logprobs": {"content": [5, {"top_logprobs": 5}], "refusal": 5}}]},
+    {"choices": [{"delta": {}, "logprobs": 5}]},
     {"choices": [{"delta": {"content": 5, "tool_calls": 5}}]},
     {"choices": [{"delta": {"tool_calls": [5, {"function": 5}, {"index": 10**9}]}}]},
     {"message": 5, "response": 5},
