@@ -2,7 +2,7 @@
 
 | configured | what a call needs |
 | --- | --- |
-| nothing | to come from this machine; it may do everything, as client `default` |
+| nothing | to come from a program on this machine, no web page; it may do everything, as client `default` |
 | `[auth] token`, or tokens in Redis | one of these; else 401 |
 | `[auth] allowed_ips` | to come from one of these; else 403 |
 | both | both |
@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
@@ -57,13 +58,14 @@ class Access:
             return NOBODY
         if self._networks and not self._is_allowed(request):
             raise forbidden("this address may not connect", code="address_not_allowed")
-        principal = await self._principal(_bearer(request))
+        principal = await self._principal(request)
         if not principal.role.includes(role):
             text = f"this token may {principal.role.value}; {role.value} is needed"
             raise forbidden(text, code="role_not_allowed")
         return principal
 
-    async def _principal(self, given: str) -> Principal:
+    async def _principal(self, request: Request) -> Principal:
+        given = _bearer(request)
         if self._static and hmac.compare_digest(_digest(given.encode("latin-1")), self._static):
             return OPERATOR
         if self._needs_token and not looks_like_token(given):
@@ -73,6 +75,9 @@ class Access:
             return _principal_of(answer.token)
         if self._needs_token or answer.has_tokens:
             raise unauthorized()
+        if not _is_local(request):
+            text = "without a token only programs on this machine may call, and no web pages"
+            raise forbidden(text, code="origin_not_allowed")
         return OPERATOR
 
     def _is_allowed(self, request: Request) -> bool:
@@ -83,6 +88,24 @@ class Access:
             return False
         plain = getattr(address, "ipv4_mapped", None) or address
         return any(plain in network for network in self._networks)
+
+
+def _is_local(request: Request) -> bool:
+    """Whether this is no web page's call: any page can have a browser here call a local address.
+
+    The browser says the page's `Origin`, and as `Host` the name that it looked up, which may be a stranger's.
+    """
+    named = (request.headers.get("origin"), request.headers.get("host"))
+    return all(_is_local_name(name) for name in named if name is not None)
+
+
+def _is_local_name(name: str) -> bool:
+    """Whether an origin, or a host with its port, is of this machine."""
+    try:
+        host = urlsplit(name if "//" in name else f"//{name}").hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _bearer(request: Request) -> str:

@@ -42,6 +42,26 @@ async def test_without_any_token_everybody_here_gets_in(api: httpx.AsyncClient) 
     assert [await status(api), await status(api, "sk-anything"), await status(api, new_token())] == [404] * 3
 
 
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"Origin": "https://page.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://localhost:8080"}, 404),
+        ({"Host": "rebound.example:3220"}, 403),
+        ({"Host": "localhost:3220"}, 404),
+        ({"Host": "[::1]:3220"}, 404),
+    ],
+)
+async def test_web_pages_need_a_token(
+    api: httpx.AsyncClient, store: Store, headers: dict[str, str], expected: int
+) -> None:
+    """A browser on this machine is led here by any page, under a name that the page's owner can choose."""
+    assert await status(api, **headers) == expected
+    token = await add_token(store)
+    assert await status(api, token, **headers) == 404
+
+
 async def test_static_token_is_needed(serve: Serve) -> None:
     async with serve(CHATQ_AUTH__TOKEN=STATIC) as api:
         assert [await status(api), await status(api, "wrong"), await status(api, new_token())] == [401] * 3
