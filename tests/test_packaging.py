@@ -34,6 +34,9 @@ ONLY_IN = {
     "rq": "shared/store/",
     "httpx": "worker/upstream/",
     "aiohttp": "worker/upstream/",
+    "fsspec": "producer/files/",
+    "starlette": "producer/api/",
+    "uvicorn": "producer/api/",
 }
 """Libraries that one folder alone may import: there their exceptions are translated, and `Any` ends."""
 

@@ -55,7 +55,9 @@ async def get_model(call: Call) -> Response:
     """One; a name that only its provider knows is there, too, if it leads to a registered one."""
     name = call.path("model")
     if not _may_ask(call, name):  # it is not in the list either
-        raise ApiError(404, f"there is no model {name!r} for this token", code="model_not_found", param="model")
+        raise ApiError(
+            404, f"there is no model {name!r} for this token", code="model_not_found", param="model"
+        )
     owner = dict(_names(call.services)).get(name)
     if owner is None:
         try:

@@ -47,11 +47,14 @@ async def cancel_response(call: Call) -> Response:
 
 
 async def delete_response(call: Call) -> Response:
-    """Delete what was asked and answered; what is still at work is ended."""
+    """Delete what was asked and answered; what is still at work is ended.
+
+    The record goes last: a call that breaks off before can be made again.
+    """
     response = await _owned(call)
-    await call.services.responses.store.delete(response.id)
     await _end_job(call, response)
     await call.services.producer.forget([job_id_of(response.id)])
+    await call.services.responses.store.delete(response.id)
     return json_answer({"id": response.id, "object": "response", "deleted": True})
 
 

@@ -10,7 +10,9 @@ import orjson
 import pytest
 
 from shared.job import JobError
+from shared.store.connect import Store
 from tests.producer.api.conftest import CHAT, Hand, Serve
+from tests.producer.api.tokens import add_token, bearer
 
 Worker = subprocess.Popen[bytes]
 
@@ -234,6 +236,20 @@ async def test_setting_keeps_the_jobs_of_dropped_connections(serve: Serve, hand:
         (grant,) = await claim(hand)
         await hand.answer(grant)
         assert (await only_job(api))["status"] == "completed"
+
+
+@pytest.mark.parametrize("field", ["fallbacks", "models"])
+@pytest.mark.parametrize("path", ["/chat/completions", "/chat", "/responses", "/jobs"])
+async def test_token_reaches_no_other_model_by_a_field_beside(
+    api: httpx.AsyncClient, store: Store, path: str, field: str
+) -> None:
+    """`models` are OpenRouter's own fallbacks."""
+    headers = bearer(await add_token(store, models=("openrouter/small",)))
+    request = {**CHAT, "model": "openrouter/small", field: ["openrouter/large"]}
+    asked = {"model": request["model"], "input": "hi", field: request[field]}
+    body = {"/responses": asked, "/jobs": {"request": request}}.get(path, request)
+    answer = await api.post(path, json=body, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "model_not_allowed")
 
 
 async def test_empty_request_tells_the_limits(serve: Serve) -> None:

@@ -11,7 +11,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from shared.store.connect import Store
 from tests.producer.api.conftest import Serve, serve_app
+from tests.producer.api.tokens import add_token, bearer
 
 
 async def test_list_has_groups_tiers_and_models_of_registered_providers(serve: Serve) -> None:
@@ -31,6 +33,13 @@ async def test_one_is_found_by_its_name_with_slashes(api: httpx.AsyncClient) -> 
     assert found["owned_by"] == "openrouter"
     missing = await api.get("/models/openai/gpt")
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+
+
+async def test_token_finds_the_models_that_it_may_ask_for(api: httpx.AsyncClient, store: Store) -> None:
+    headers = bearer(await add_token(store, models=("ollama/*",)))
+    found = [await api.get(f"/models/{name}", headers=headers) for name in ("ollama/m", "openrouter/m")]
+    assert [answer.status_code for answer in found] == [200, 404]
+    assert found[1].json()["error"]["code"] == "model_not_found"
 
 
 @asynccontextmanager
