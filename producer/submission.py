@@ -16,6 +16,7 @@ from shared.errors import InvalidRequest, JobRejected, RequestTooLarge
 from shared.job import Lane
 from shared.job_record import job_record
 from shared.labels import check_label
+from shared.native_responses import FIELD, native_request
 from shared.routing import NO_FACTS, Facts, Router, features_of
 from shared.settings import JobSettings
 from shared.store.jobs import Cost, NewJob, id_from_key, new_id
@@ -55,6 +56,8 @@ class Submission:
         stream: Have the answer's pieces written down as they come (`shared/store/deltas.py`).
         webhook_url: Told when the job has ended.
         is_listed: Whether the job is found in the list of its client's jobs.
+        is_native: The request may hold one in a provider's own words (`shared/native_responses.py`). A caller must
+            not write that itself: nothing is checked in there.
     """
 
     request: ChatRequest | Mapping[str, Any]
@@ -70,6 +73,7 @@ class Submission:
     stream: bool = False
     webhook_url: str | None = None
     is_listed: bool = False
+    is_native: bool = False
 
 
 class _Labels(NamedTuple):
@@ -122,6 +126,8 @@ def _prepare(submission: Submission, router: Router, settings: JobSettings, fact
     request = submission.request
     if not isinstance(request, ChatRequest):
         request = parse_request(dict(request) if isinstance(request, Mapping) else request)
+    if not submission.is_native and native_request(request) is not None:
+        raise InvalidRequest(f"{FIELD}: is a field of chatq's own; use /v1/responses", field=FIELD)
     labels = _labels(submission)
     request_json = encode_request(request, max_bytes=settings.max_body_bytes)
     tokens = estimate_prompt_tokens(request, request_json), request.output_limit_tokens or 0

@@ -27,13 +27,13 @@ MOST_HEAD_S = 300.0
 """And at most for one that says: it is half of what it said."""
 
 KEEP_ALIVE_S = 5.0
-"""Interval of the blanks. Some clients end a connection that is silent for 10 s."""
+"""Longest interval of the blanks. Some clients end a connection that is silent for 10 s."""
 
 Render = Callable[[Job], Response]
 
 
 def head_delay_s(call: Call) -> float:
-    """How long the answer's head may be delayed, in seconds: half of what OpenAI's client for Python or Node bears."""
+    """How long the answer's head may be delayed, in seconds: half of what the client bears (Python or Node)."""
     headers = call.request.headers
     stated = headers.get("x-stainless-read-timeout") or headers.get("x-stainless-timeout", "")
     try:
@@ -90,10 +90,11 @@ class HeldAnswer(Response):
     ) -> None:
         headers = [(b"content-type", b"application/json"), (b"x-chatq-job", self._job_id.encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
+        interval_s = min(KEEP_ALIVE_S, head_delay_s(self._call))
         while not waiting.done():
             await send(_part(b" "))
             done, _ = await asyncio.wait(
-                (waiting, leaving), timeout=KEEP_ALIVE_S, return_when=asyncio.FIRST_COMPLETED
+                (waiting, leaving), timeout=interval_s, return_when=asyncio.FIRST_COMPLETED
             )
             if leaving in done and waiting not in done:
                 await self._left(waiting)

@@ -73,7 +73,8 @@ async def _accept(
     services = call.services
     earlier = await _earlier(call, request.previous_response_id)
     chat = asked_in(request, body, wires=_wires(call, request), earlier=earlier)
-    has_deltas = request.is_streamed and FIELD not in chat
+    is_native = FIELD in chat
+    has_deltas = request.is_streamed and not is_native
     lane = Lane.DEFAULT if request.is_background else Lane.INTERACTIVE
     options = read_options(call.request.headers, body, lane)
     submission = Submission(
@@ -88,6 +89,7 @@ async def _accept(
         stream=has_deltas,
         webhook_url=_webhook_url(body.get("chatq"), services.settings.webhooks),
         is_listed=True,
+        is_native=is_native,
     )
     await check_submit(call, lane=options.lane, models=models_of(chat))
     job_id = await services.submits.submit(submission)

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import orjson
-from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
 
 from producer.api.call import Call
-from producer.api.connection import disconnected
 from producer.api.errors import as_api_error
+from producer.api.event_stream import EventStream
 from producer.api.held import cancel_if_dropped
 from producer.responses.answer import unfinished
 from producer.responses.events import Event, ResponseEvents
 from producer.responses.ids import job_id_of
-from shared.background import end_tasks
 from shared.errors import ChatqError, JobNotFound
 from shared.store.deltas import TTL_S as DELTAS_TTL_S
 from shared.store.responses import StoredResponse
 
-KEEP_ALIVE_S = 5.0
-"""Interval of the comments. Some clients end a connection that is silent for 10 s."""
 
-_KEEP_ALIVE = b": keep-alive\n\n"
-
-
-class ResponseStream(Response):
+class ResponseStream(EventStream):
     """Relays the events of a response. A caller that goes away may end one in the foreground (`cancel_if_dropped`).
 
     Args:
@@ -37,48 +28,21 @@ class ResponseStream(Response):
     """
 
     def __init__(self, call: Call, response: StoredResponse, *, after: int = -1) -> None:
-        self.background = None
-        self._call = call
+        super().__init__(call)
         self._response = response
         self._after = after
-        self._is_silent = True
-        self._sending = asyncio.Lock()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer (ASGI)."""
-        await send(_HEAD)
-        relaying = asyncio.create_task(self._relay(send), name="response-stream")
-        leaving = asyncio.create_task(disconnected(receive), name="response-stream-connection")
-        beating = asyncio.create_task(self._keep_alive(send), name="response-stream-beat")
-        try:
-            await asyncio.wait((relaying, leaving), return_when=asyncio.FIRST_COMPLETED)
-            has_left = not relaying.done()
-        finally:
-            await end_tasks(relaying, leaving, beating)
-        if not has_left:
-            relaying.result()
-        elif not self._response.asked["background"]:
-            await cancel_if_dropped(self._call, job_id_of(self._response.id))
-
-    async def _relay(self, send: Send) -> None:
+    async def events(self) -> AsyncGenerator[bytes, None]:
+        """See `EventStream.events`; errors are events of the response's own kind."""
         async with aclosing(events(self._call, self._response)) as made:
             async for event in made:
                 if event["sequence_number"] > self._after:
-                    await self._say(send, _encoded(event))
-        async with self._sending:
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+                    yield _encoded(event)
 
-    async def _keep_alive(self, send: Send) -> None:
-        while True:
-            await asyncio.sleep(KEEP_ALIVE_S)
-            if self._is_silent:
-                await self._say(send, _KEEP_ALIVE)
-            self._is_silent = True
-
-    async def _say(self, send: Send, data: bytes) -> None:
-        async with self._sending:
-            self._is_silent = False
-            await send({"type": "http.response.body", "body": data, "more_body": True})
+    async def left(self) -> None:
+        """See `EventStream.left`."""
+        if not self._response.asked["background"]:
+            await cancel_if_dropped(self._call, job_id_of(self._response.id))
 
 
 async def events(call: Call, response: StoredResponse) -> AsyncGenerator[Event, None]:
@@ -129,17 +93,6 @@ async def is_log_gone(call: Call, response: StoredResponse) -> bool:
         return False
     async with aclosing(producer.deltas.follow(job_id)) as deltas:
         return await anext(deltas, None) is None
-
-
-_HEAD: Message = {
-    "type": "http.response.start",
-    "status": 200,
-    "headers": [
-        (b"content-type", b"text/event-stream"),
-        (b"cache-control", b"no-cache"),
-        (b"x-accel-buffering", b"no"),  # nginx would gather the events otherwise
-    ],
-}
 
 
 def _encoded(event: Event) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 from producer.responses.messages import Item, chat_messages
 from producer.responses.request import ResponsesRequest, read_request
 from shared.errors import InvalidRequest
+from shared.native_responses import FIELD
 
 _SAME = (
     "temperature",
@@ -27,8 +28,9 @@ _UNSAYABLE = (
     "background_options",
     "access_programs",
     "image",
+    FIELD,
 )
-"""Fields of OpenAI's that chat has no words for, and that change the answer."""
+"""Fields of OpenAI's that chat has no words for, and that change the answer; and one of chatq's own."""
 
 _CHATS_OWN = (
     "messages",

@@ -65,7 +65,11 @@ async def test_bad_option_names_its_field(producer: Producer, options: dict[str,
 
 
 @pytest.mark.parametrize(
-    "request_body", [None, 7, "x", [], {7: 1}, {**CHAT, "model": "\ud800"}, {**CHAT, "x": "\ud800"}]
+    "request_body",
+    [
+        *(None, 7, "x", [], {7: 1}, {**CHAT, "model": "\ud800"}, {**CHAT, "x": "\ud800"}),
+        {**CHAT, "responses_request": {"input": "what nobody has checked"}},
+    ],
 )
 async def test_bad_request_is_rejected_alone(producer: Producer, request_body: Any) -> None:
     """Whatever stands where the request should be."""

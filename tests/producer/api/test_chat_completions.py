@@ -150,16 +150,29 @@ async def test_wrong_field_is_refused_by_name(api: httpx.AsyncClient, body: obje
     assert answer.json()["error"]["param"] == field
 
 
-async def test_held_call_is_kept_alive_with_blanks(api: httpx.AsyncClient, hand: Hand) -> None:
+@pytest.mark.parametrize("stated", ["x-stainless-read-timeout", "x-stainless-timeout"])
+async def test_held_call_is_kept_alive_with_blanks(api: httpx.AsyncClient, hand: Hand, stated: str) -> None:
     """The head comes at half of the silence that the client bears; then blanks, then the answer."""
-    headers = {"x-stainless-read-timeout": "0.5"}
-    async with api.stream("POST", "/chat/completions", json=CHAT, headers=headers) as answer:
+    async with api.stream("POST", "/chat/completions", json=CHAT, headers={stated: "0.5"}) as answer:
         assert answer.status_code == 200
         (grant,) = await claim(hand)
         await hand.answer(grant, "late")
         text = (await answer.aread()).decode()
     assert text.startswith(" ")
     assert orjson.loads(text)["choices"][0]["message"]["content"] == "late"
+
+
+async def test_blanks_come_as_often_as_the_client_needs(api: httpx.AsyncClient, hand: Hand) -> None:
+    """One that bears a second of silence does not bear five after the head."""
+    headers, blanks = {"x-stainless-read-timeout": "1"}, b""
+    async with api.stream("POST", "/chat/completions", json=CHAT, headers=headers, timeout=1) as answer:
+        parts = answer.aiter_raw()
+        while len(blanks) < 3:
+            blanks += await anext(parts)
+        (grant,) = await claim(hand)
+        await hand.answer(grant, "late")
+        rest = b"".join([part async for part in parts])
+    assert orjson.loads(blanks + rest)["choices"][0]["message"]["content"] == "late"
 
 
 async def test_job_that_fails_after_the_head_is_an_error_in_the_body(

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from producer import Producer
-from producer.api import chat_stream
+from producer.api import event_stream
 from shared.background import end_tasks
 from shared.job import JobError, JobState
 from shared.store.connect import Store
@@ -194,7 +194,7 @@ async def test_waiting_stream_is_kept_alive(
     begin: Begin, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The head comes in time for the client's patience, and comments after it."""
-    monkeypatch.setattr(chat_stream, "KEEP_ALIVE_S", 0.05)
+    monkeypatch.setattr(event_stream, "KEEP_ALIVE_S", 0.05)
     stream = begin(**{"x-stainless-read-timeout": "0.1"})
     await stream.until(lambda: stream.lines.count(": keep-alive") >= 3)
     await hand.answer(await claim(hand), "hello")

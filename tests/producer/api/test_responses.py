@@ -310,6 +310,7 @@ async def test_key_of_a_deleted_response_makes_nothing(client: AsyncOpenAI) -> N
         ({"input": [{"type": "item_reference", "id": "x"}]}, "input.0.type"),
         ({"metadata": {"a": 1}}, "metadata.a"),
         ({"background": "yes"}, "background"),
+        ({"responses_request": {"input": "x"}}, "responses_request"),
         ({"chatq": {"webhook": "x"}}, "chatq"),
         ({"chatq": {"webhook_url": "ftp://x"}}, "webhook_url"),
     ],

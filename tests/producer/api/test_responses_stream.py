@@ -13,7 +13,7 @@ from openai import AsyncOpenAI
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from producer.api import responses_stream
+from producer.api import event_stream
 from shared.background import end_tasks
 from shared.job import JobError
 from shared.store.connect import Store
@@ -299,7 +299,7 @@ async def test_number_that_is_none_is_refused(api: httpx.AsyncClient, number: st
 async def test_waiting_stream_is_kept_alive(
     begin: Begin, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(responses_stream, "KEEP_ALIVE_S", 0.05)
+    monkeypatch.setattr(event_stream, "KEEP_ALIVE_S", 0.05)
     stream = begin(ASK)
     await stream.until(lambda: stream.lines.count(": keep-alive") >= 3)
     await hand.answer(await claim(hand), "hello")
