@@ -32,6 +32,12 @@ ERROR = {
     },
 }
 
+EVENT = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("event", "id", "data")},
+}
+"""One server-sent event: its fields."""
+
 DESCRIPTION = """OpenAI's API over a queue: the same calls go to any provider, wait for their turn instead of
 failing, and survive restarts. Every path may also be called without `/v1`."""
 
@@ -104,7 +110,7 @@ def _reply(reply: Reply) -> dict[str, Any]:
         return {"description": reply.description}
     content: dict[str, Any] = {reply.media: {"schema": reply.schema}}
     if reply.or_events:
-        content[SSE] = {"schema": {"type": "string"}}
+        content[SSE] = {"schema": EVENT}
     return {"description": reply.description, "content": content}
 
 
