@@ -14,7 +14,7 @@ from producer.batcher.lines import ENDPOINTS
 from producer.webhooks.target import check_webhook_url
 from shared.duration import read_duration
 from shared.job import Lane
-from shared.store.batch_record import Spec
+from shared.store.batch_record import Batch, Spec
 
 LONGEST_WINDOW_S = 30 * 86_400
 """Longest completion window: files are not kept for longer."""
@@ -25,8 +25,11 @@ WEBHOOK_LABEL = "webhook_url"
 """Key of the metadata, for clients that can send neither headers nor fields of their own."""
 
 
-async def read_spec(call: Call, body: Mapping[str, Any]) -> Spec:
+async def read_spec(call: Call, body: Mapping[str, Any], known: Batch | None = None) -> Spec:
     """The specification of a new batch.
+
+    Args:
+        known: The caller's batch that this call, sent before, has made; its file may be gone by now.
 
     Raises:
         ApiError: 400; a field is wrong. 404; there is no such file of the caller's.
@@ -43,16 +46,15 @@ async def read_spec(call: Call, body: Mapping[str, Any]) -> Spec:
     own = _own_fields(body.get("chatq"))
     output_ttl_s = _output_ttl_s(body.get("output_expires_after"), call.services.settings.files.ttl_s)
     lane, webhook_url = _lane(call, own), _webhook_url(call, own, metadata)
-    record = await call.services.files.get(file_id)
-    if record is None or not call.principal.owns(record.client):
-        raise not_found("file", file_id)
-    if record.purpose != "batch":
-        raise _wrong("input_file_id", "must be a file with purpose batch")
+    if known is not None and known.spec.input_file_id == file_id:
+        input_blob = known.spec.input_blob
+    else:
+        input_blob = await _input_blob(call, file_id)
     models = call.principal.models
     return Spec(
         endpoint=endpoint,
         input_file_id=file_id,
-        input_blob=record.blob,
+        input_blob=input_blob,
         completion_window=window,
         window_s=window_s,
         output_ttl_s=output_ttl_s,
@@ -62,6 +64,15 @@ async def read_spec(call: Call, body: Mapping[str, Any]) -> Spec:
         budget_usd=call.principal.budget_usd,
         webhook_url=webhook_url,
     )
+
+
+async def _input_blob(call: Call, file_id: str) -> str:
+    record = await call.services.files.get(file_id)
+    if record is None or not call.principal.owns(record.client):
+        raise not_found("file", file_id)
+    if record.purpose != "batch":
+        raise _wrong("input_file_id", "must be a file with purpose batch")
+    return record.blob
 
 
 def _text(body: Mapping[str, Any], name: str) -> str:

@@ -30,7 +30,9 @@ async def create_batch(call: Call) -> Response:
     """Accept a batch; its input is validated by a batcher."""
     body = await call.json(max_bytes=MAX_REQUEST_BYTES)
     batch_id = object_id(call, "batch_")
-    spec = await read_spec(call, body)
+    is_resent = call.idempotency_key is not None
+    known = await call.services.batches.get(batch_id) if is_resent else None
+    spec = await read_spec(call, body, known)
     return await _create(call, batch_id, call.principal.client, spec)
 
 

@@ -12,10 +12,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from producer.api.call import Call, read_json
-from producer.api.errors import ApiError, as_api_error
+from producer.api.errors import ApiError, as_api_error, not_found
 from producer.api.job_submission import max_job_bytes, read_submission
 from producer.api.jobs import IDEMPOTENCY_KEY, SOURCE, check_submission
 from producer.api.lines import Line, read_lines
+from producer.api.middleware import take_its_time
 from producer.api.operation import NDJSON, Body, Operation, Reply
 from producer.api.principal import Role
 from producer.api.spool import Spool
@@ -37,7 +38,8 @@ async def create_jobs(call: Call) -> Response:
 class BulkAnswer(Response):
     """Reads jobs, hands them in and answers line for line, in order.
 
-    A caller that goes away leaves the jobs whose lines have come; with idempotency keys it can send all again.
+    A caller that goes away leaves the jobs whose lines have come; with idempotency keys it can send all again. It
+    may send lines for as long as it has some, as they arise: only a silence of `[api] body_timeout_s` cuts it off.
     """
 
     def __init__(self, call: Call) -> None:
@@ -50,10 +52,13 @@ class BulkAnswer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; an ASGI application, as every response is one."""
+        take_its_time(scope)
         roles = asyncio.create_task(self._read()), asyncio.create_task(self._collect())
         try:
             # Not before something was read: who asks whether to send the body (`Expect`) would take it for a no.
             part = await self._spool.get()
+            if not part:  # the whole body was read, or cannot be: then that is the answer
+                await asyncio.gather(*roles)
             headers = [(b"content-type", NDJSON.encode())]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             while part:
@@ -116,15 +121,27 @@ class BulkAnswer(Response):
             accepted = await self._call.services.producer.accept_many(submissions)
         except ChatqError as exc:
             return [as_api_error(exc)] * len(submissions)
+        were_there = [
+            result for result, code in accepted if isinstance(result, str) and code is not Accepted.NEW
+        ]
+        known = await self._known(were_there) if were_there else {}
         return [
-            as_api_error(result) if isinstance(result, JobRejected) else await self._accepted(result, code)
-            for result, code in accepted
+            as_api_error(result)
+            if isinstance(result, JobRejected)
+            else known.get(result, {"id": result, "status": JobState.QUEUED})
+            for result, _ in accepted
         ]
 
-    async def _accepted(self, job_id: str, code: Accepted | None) -> dict[str, Any]:
-        if code is Accepted.NEW:
-            return {"id": job_id, "status": JobState.QUEUED}
-        return {"id": job_id, "status": (await self._call.services.producer.look(job_id)).state}
+    async def _known(self, job_ids: Sequence[str]) -> dict[str, dict[str, Any] | ApiError]:
+        """What to say of jobs that had been submitted before."""
+        try:
+            jobs = await self._call.services.producer.get_many(job_ids)
+        except ChatqError as exc:
+            return dict.fromkeys(job_ids, as_api_error(exc))
+        return {
+            job_id: not_found("job", job_id) if job is None else {"id": job_id, "status": job.state}
+            for job_id, job in zip(job_ids, jobs, strict=True)
+        }
 
 
 def _answer(number: int, one: dict[str, Any] | ApiError) -> bytes:

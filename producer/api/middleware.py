@@ -27,6 +27,7 @@ REQUEST_ID = "chatq.request_id"
 """Key of the scope: the id of the call."""
 
 _ANSWER = "chatq.answer"
+_BODY = "chatq.body"
 
 LEAST_BODY_RATE = 16 * 1024
 """Bytes a second that a body has to come with after its first seconds: a modem's line carries a third of that."""
@@ -42,7 +43,7 @@ class Around:
     Args:
         connected: Connects what the calls need, while it is open; the application's lifespan does the same.
         body_s: How long a caller may keep us waiting for its body in all, in seconds, and a second more for each
-            `LEAST_BODY_RATE` bytes.
+            `LEAST_BODY_RATE` bytes; for each part of it where the operation says so (`take_its_time`).
     """
 
     def __init__(self, app: ASGIApp, *, connected: Connected, metrics: CallMetrics, body_s: float) -> None:
@@ -67,9 +68,12 @@ class Around:
         request_id = new_request_id()
         path = _VERSION.sub("", scope["path"], count=1)
         answer = _Answer(send, request_id, self._metrics)
-        scope = {**scope, "path": path or "/", "app": self, REQUEST_ID: request_id, _ANSWER: answer}
+        body = _Body(receive, self._body_s)
+        scope = {
+            **scope, "path": path or "/", "app": self, REQUEST_ID: request_id, _ANSWER: answer, _BODY: body
+        }  # fmt: skip
         try:
-            await self._run(scope, _Body(receive, self._body_s).receive, answer.send)
+            await self._run(scope, body.receive, answer.send)
         except Exception as exc:
             refusal = _refusal(exc, scope)
             if not answer.has_begun:
@@ -104,6 +108,12 @@ def routed(scope: Scope, operation: str) -> None:
     """Tell which operation a call turned out to be."""
     answer: _Answer = scope[_ANSWER]
     answer.routed(operation)
+
+
+def take_its_time(scope: Scope) -> None:
+    """Let the body of this call come for as long as it likes, as long as it comes: only a silence is bounded."""
+    body: _Body = scope[_BODY]
+    body.is_timed_as_a_whole = False
 
 
 class _Answer:
@@ -144,9 +154,14 @@ class _Answer:
 
 
 class _Body:
-    """What comes in: in bounded time, as far as it is the body."""
+    """What comes in: in bounded time, as far as it is the body.
+
+    Attributes:
+        is_timed_as_a_whole: Else each part of it is.
+    """
 
     def __init__(self, receive: Receive, patience_s: float) -> None:
+        self.is_timed_as_a_whole = True
         self._receive = receive
         self._left_s = patience_s
         self._has_all = False
@@ -170,7 +185,8 @@ class _Body:
                 code="request_timeout",
                 headers={"Connection": "close"},
             ) from None
-        self._left_s += len(message.get("body", b"")) / LEAST_BODY_RATE - (time.monotonic() - began_at)
+        if self.is_timed_as_a_whole:
+            self._left_s += len(message.get("body", b"")) / LEAST_BODY_RATE - (time.monotonic() - began_at)
         self._has_all = not message.get("more_body", False)
         return message
 

@@ -99,10 +99,13 @@ class Batcher:
         """Take one batch, if there is one."""
         lease_s = self._tools.settings.batches.lease_s
         claimed = await self._tools.batches.claim(lease_s=lease_s)
-        if claimed is None or self._is_stopping.is_set():
+        if claimed is None:
             return False
         batch_id, token = claimed
         lease = Lease(self._store, batch_id, token, lease_s=lease_s)
+        if self._is_stopping.is_set():
+            await lease.give_back()
+            return False
         batch = await self._tools.batches.get(batch_id)
         if batch is None:
             log.error("%s: what stands in Redis is no batch", batch_id)

@@ -49,6 +49,8 @@ _TEXTS = {
     EXPIRED: "the batch's completion window was over before this line was answered",
 }
 
+_GONE = "the content of the input file, or a part of the results, is gone from the file store"
+
 
 class BatcherClient(BatchClient, Protocol):
     """See `producer.client.Producer`."""
@@ -162,10 +164,10 @@ class Session:
                 await asyncio.to_thread(self._note_recorded, ledger, [one.blob for one in segments])
                 if not await self._work_through(ledger, output):
                     return False
-        except BlobMissing:
-            await self._refuse([error("input_file_missing", "the content of the input file is gone")])
-            return True
-        await self._conclude(output.progress)
+            await self._conclude(output.progress)
+        except BlobMissing:  # no other session would find it
+            log.error("%s: the file store has lost a part of it", batch.id)
+            await self._refuse([error("content_missing", _GONE)])
         return True
 
     async def _begin(self) -> bool:

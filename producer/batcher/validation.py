@@ -19,6 +19,10 @@ from shared.routing import Router
 MAX_ERRORS = 100
 """Errors that are listed; whoever made that many made one mistake."""
 
+MAX_MESSAGE = 300
+"""Longest message of one, in characters: it may quote an id or a model's name, and all of them are one field of the
+batch's record, of which no more than `batch_record.MAX_FIELD_BYTES` is read."""
+
 Error = dict[str, Any]
 """OpenAI's `{code, message, param, line}`."""
 
@@ -83,8 +87,8 @@ def check_with(router: Router, allowed: Collection[str] | None) -> Check:
 
 
 def error(code: str, message: str, *, param: str | None = None, line: int | None = None) -> Error:
-    """An entry of a batch's `errors.data`."""
-    return {"code": code, "message": message, "param": param, "line": line}
+    """An entry of a batch's `errors.data`; a long message is cut."""
+    return {"code": code, "message": message[:MAX_MESSAGE], "param": param, "line": line}
 
 
 def _problem(

@@ -200,7 +200,7 @@ class Lease:
         errors: Sequence[Mapping[str, Any]] = (),
         progress: Progress | None = None,
     ) -> Held:
-        """End the batch. One that was cancelled meanwhile ends as that.
+        """End the batch. One that was cancelled meanwhile ends as that, unless its input was refused.
 
         Args:
             output: The file of answers.

@@ -290,7 +290,7 @@ def file(file_id: str) -> str:
 
 
 def files(client: str) -> str:
-    """Sorted set: ids of a client's files, score when they were made, Unix ms. TTL 366 days after the last one."""
+    """Sorted set: ids of a client's files, score when they were made, Unix µs. TTL 366 days after the last one."""
     return f"chatq:files:{client}"
 
 
@@ -310,7 +310,7 @@ def batch_claim(token: str) -> str:
 
 
 def batches(client: str) -> str:
-    """Sorted set: ids of a client's batches, score when they were made, Unix ms. TTL 366 days after the last."""
+    """Sorted set: ids of a client's batches, score when they were made, Unix µs. TTL 366 days after the last."""
     return f"chatq:batches:of:{client}"
 
 

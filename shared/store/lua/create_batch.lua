@@ -12,7 +12,7 @@ local now_s, window_s = math.floor(NOW_S), tonumber(ARGV[5])
 redis.call('HSET', key, 'client', ARGV[2], 'digest', ARGV[3], 'spec', ARGV[4], 'status', 'validating',
   'created_at', now_s, 'expires_at', now_s + window_s)
 redis.call('EXPIRE', key, window_s + ARGV[6])
-redis.call('ZADD', 'chatq:batches:of:' .. ARGV[2], NOW_MS, ARGV[1])
+redis.call('ZADD', 'chatq:batches:of:' .. ARGV[2], TIME[1] * 1000000 + TIME[2], ARGV[1])
 redis.call('EXPIRE', 'chatq:batches:of:' .. ARGV[2], 31622400)
 redis.call('ZADD', 'chatq:batches:open', NOW_MS, ARGV[1])
 for i = 8, #ARGV do redis.call('HINCRBY', 'chatq:batches:blobs', ARGV[i], 1) end

@@ -8,7 +8,7 @@ if known then return known end
 redis.call('SET', key, ARGV[3])
 redis.call('EXPIREAT', key, ARGV[4])
 if ARGV[5] == '1' then
-  redis.call('ZADD', 'chatq:files:' .. ARGV[2], NOW_MS, ARGV[1])
+  redis.call('ZADD', 'chatq:files:' .. ARGV[2], TIME[1] * 1000000 + TIME[2], ARGV[1])
   redis.call('EXPIRE', 'chatq:files:' .. ARGV[2], 31622400)
 end
 return ''

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- Ends a batch: its last state, its result files, and no batcher takes it any more.
 -- Safe to send twice: who ended it is remembered, and is told the same again.
--- ARGV 1 batch id  2 token of the lease  3 status (completed, failed, expired or cancelled; one that was cancelled meanwhile stays so)
+-- ARGV 1 batch id  2 token of the lease  3 status (completed, failed or expired; one that was cancelled meanwhile ends as that, unless
+--      it failed: nothing ran, there are no files, and its errors are what there is to tell)
 --      4 how long it is kept, s  5 number of files  then 3 a file: id, record (JSON; '' = there is none after all), Unix second at which it goes
 --      then the number of blobs that it read, and these; then fields and values of the hash
 -- Returns {1 ended or 0 lost, status}.
@@ -11,7 +12,8 @@ local now = redis.call('HMGET', key, 'lease', 'status', 'client', 'spec', 'ended
 if now[5] == ARGV[2] then return {1, now[2]} end
 if now[1] ~= ARGV[2] or redis.call('ZREM', 'chatq:batches:open', id) == 0 then return {0, now[2] or ''} end
 
-local status = now[2] == 'cancelling' and 'cancelled' or ARGV[3]
+local status = ARGV[3]
+if now[2] == 'cancelling' and status ~= 'failed' then status = 'cancelled' end
 redis.call('HSET', key, 'status', status, status .. '_at', math.floor(NOW_S), 'ended_by', ARGV[2])
 redis.call('HDEL', key, 'lease')
 redis.call('DEL', 'chatq:batch:segments:' .. id)
@@ -23,7 +25,7 @@ for i = 6, 3 + 3 * n_files, 3 do
   else
     redis.call('SET', file, record)
     redis.call('EXPIREAT', file, ARGV[i + 2])
-    redis.call('ZADD', 'chatq:files:' .. now[3], NOW_MS, ARGV[i])
+    redis.call('ZADD', 'chatq:files:' .. now[3], TIME[1] * 1000000 + TIME[2] + i, ARGV[i]) -- each has a place of its own
     redis.call('EXPIRE', 'chatq:files:' .. now[3], 31622400)
   end
 end

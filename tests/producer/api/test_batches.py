@@ -14,12 +14,19 @@ import pytest
 
 from producer import Producer
 from producer.batcher.batcher import open_batcher
+from producer.batcher.notice import batch_describer
+from producer.webhooks.deliverer import open_deliverer
+from shared.background import end_tasks
+from shared.job import Lane
 from shared.providers import ProviderRegistry
 from shared.settings import Settings
-from tests.producer.receiver import SECRET
+from shared.store.batches import BatchStore
+from shared.store.connect import Store
+from tests.producer.receiver import SECRET, Receiver, webhook_settings
 from tests.support import WorkerRunner
 
 from .conftest import Serve
+from .tokens import add_token, bearer
 
 CHAT = "/v1/chat/completions"
 ENDED = ("completed", "failed", "expired", "cancelled")
@@ -175,6 +182,58 @@ async def test_webhook_is_stated_in_one_of_three_ways(serve: Serve, way: str) ->
     assert batch["chatq"]["webhook_url"] == url
 
 
+@pytest.mark.usefixtures("batcher")
+async def test_end_of_a_batch_is_told_to_its_webhook(serve: Serve, store: Store, receiver: Receiver) -> None:
+    """Whatever the end; the official client takes the event."""
+    async with serve(CHATQ_WEBHOOKS__SECRET=SECRET, CHATQ_WEBHOOKS__ALLOW_PRIVATE="true") as api:
+        batch = await made(api, b"no json\n", chatq={"webhook_url": receiver.url})
+        await ended(api, batch["id"])
+        describers = {"batch": batch_describer(BatchStore(store))}
+        async with open_deliverer(store, webhook_settings(), describers, poll_s=0.02) as deliverer:
+            delivering = asyncio.create_task(deliverer.run())
+            async with asyncio.timeout(10):
+                delivery = f"/webhooks/deliveries/{batch['id']}"
+                while (await api.get(delivery)).json().get("state") != "delivered":
+                    await asyncio.sleep(0.02)
+            await end_tasks(delivering)
+    (call,) = receiver.calls
+    verifier = openai.OpenAI(api_key="-", webhook_secret=SECRET).webhooks
+    event = verifier.unwrap(call.body, dict(call.headers))
+    assert (event.type, event.data.id) == ("batch.failed", batch["id"])
+
+
+@pytest.mark.usefixtures("batcher")
+async def test_lines_are_bound_to_the_models_of_the_token(api: httpx.AsyncClient, store: Store) -> None:
+    """Also the lines of a retry, to those of whoever asks for it."""
+    bound, free = [await add_token(store, models=models) for models in (("ollama/*",), None)]
+    other = line(2, model="openrouter/m"), line(3, fallbacks=["openrouter/m"])
+    api.headers.update(bearer(bound))
+    batch = await ended(api, (await made(api, line(1), *other))["id"])
+    assert batch["status"] == "failed"
+    assert [(one["code"], one["line"]) for one in batch["errors"]["data"]] == [
+        ("model_not_allowed", 2), ("model_not_allowed", 3),
+    ]  # fmt: skip
+    api.headers.update(bearer(free))
+    first = await ended(api, (await made(api, *other, completion_window="1s"))["id"])
+    assert first["status"] == "expired"
+    retry = (await api.post(f"/batches/{first['id']}/retry", headers=bearer(bound))).json()
+    assert (await ended(api, retry["id"]))["errors"]["data"][0]["code"] == "model_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("bound", "code"),
+    [({"lanes": (Lane.DEFAULT,)}, "lane_not_allowed"), ({"budget_usd": 0}, "insufficient_quota")],
+)
+async def test_batch_keeps_the_bounds_of_its_token(
+    api: httpx.AsyncClient, store: Store, bound: dict[str, Any], code: str
+) -> None:
+    """Nothing is accepted."""
+    api.headers.update(bearer(await add_token(store, **bound)))
+    answer = await asked(api, input_file_id=await uploaded(api, line(1)))
+    assert answer.json()["error"]["code"] == code
+    assert (await api.get("/batches")).json()["data"] == []
+
+
 async def test_lane_is_stated_by_field_or_header(api: httpx.AsyncClient) -> None:
     """Its jobs wait there."""
     body = {"endpoint": CHAT, "completion_window": "1h", "input_file_id": await uploaded(api, line(1))}
@@ -200,6 +259,14 @@ async def test_same_key_and_body_is_the_same_batch(api: httpx.AsyncClient) -> No
     assert (await asked(api, input_file_id=file_id, key="k")).json() == first.json()
     answer = await asked(api, input_file_id=file_id, completion_window="1h", key="k")
     assert (answer.status_code, answer.headers["x-should-retry"]) == (409, "false")
+
+
+async def test_same_key_finds_the_batch_when_its_input_is_deleted(api: httpx.AsyncClient) -> None:
+    file_id = await uploaded(api, line(1))
+    first = await asked(api, input_file_id=file_id, key="k")
+    await api.delete(f"/files/{file_id}")
+    assert (await asked(api, input_file_id=file_id, key="k")).json() == first.json()
+    assert (await asked(api, input_file_id=file_id, key="other")).status_code == 404
 
 
 async def test_cancel_is_answered_with_its_time(api: httpx.AsyncClient) -> None:

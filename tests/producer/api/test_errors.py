@@ -168,7 +168,7 @@ async def test_body_that_does_not_come_is_not_waited_for(serve: Serve) -> None:
     async with serve(CHATQ_API__BODY_TIMEOUT_S="0.3") as api:
         for pause_s in (5.0, 0.05):
             reader, writer = await asyncio.open_connection("127.0.0.1", api.base_url.port)
-            head = "POST /v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n"
+            head = "POST /v1/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n"
             writer.write(head.encode())
             dripping = asyncio.create_task(drip(writer, pause_s))
             async with asyncio.timeout(5):

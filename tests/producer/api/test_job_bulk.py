@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
@@ -10,9 +11,11 @@ import httpx
 import orjson
 import pytest
 
+from producer import Producer
 from producer.api import spool as spool_module
 from producer.api.lines import Line, read_lines
 from producer.api.spool import Spool
+from shared.errors import StoreUnavailable
 from shared.job import Lane
 from shared.store.connect import Store
 from tests.producer.api.conftest import CHAT, Hand, Serve
@@ -85,6 +88,21 @@ async def test_keys_make_a_second_send_harmless(api: httpx.AsyncClient, hand: Ha
     assert [answer["status"] for answer in again] == ["completed", "queued"]
 
 
+async def test_look_that_fails_costs_only_the_jobs_that_were_there(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new one is accepted, and its line says so."""
+    known = {"request": CHAT, "idempotency_key": "known"}
+    await send(api, ndjson(known))
+
+    async def fail(*_: object) -> None:
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(Producer, "get_many", fail)
+    first, second = await send(api, ndjson(known, {"request": CHAT}))
+    assert (first["error"]["status"], second["status"]) == (503, "queued")
+
+
 async def test_lines_beyond_a_lanes_bound_are_told_when_to_come_back(serve: Serve) -> None:
     async with serve(CHATQ_ADMISSION__DEFAULT__MAX_JOBS="2") as api:
         answers = await send(api, (JOB + b"\n") * 3)
@@ -110,7 +128,7 @@ async def test_answers_come_while_the_body_is_still_being_sent(serve: Serve) -> 
     async with serve() as api:
         host, port = str(api.base_url.host), api.base_url.port
         reader, writer = await asyncio.open_connection(host, port)
-        head = "POST /v1/jobs/bulk HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        head = "POST /v1/jobs/bulk HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
         writer.write(head.encode())
         for number in (1, 2, 3):
             line = JOB + b"\n"
@@ -124,12 +142,43 @@ async def test_answers_come_while_the_body_is_still_being_sent(serve: Serve) -> 
         await writer.wait_closed()
 
 
+async def _opened(api: httpx.AsyncClient) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A bulk submit whose body is still to come."""
+    reader, writer = await asyncio.open_connection(str(api.base_url.host), api.base_url.port)
+    writer.write(b"POST /v1/jobs/bulk HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+    return reader, writer
+
+
+async def test_lines_may_come_for_longer_than_any_other_body(serve: Serve) -> None:
+    """As they arise: each of them is in time."""
+    async with serve(CHATQ_API__BODY_TIMEOUT_S="1") as api:
+        reader, writer = await _opened(api)
+        began_at = time.monotonic()
+        while time.monotonic() - began_at < 1.2:
+            writer.write(b"%x\r\n%b\n\r\n" % (len(JOB) + 1, JOB))
+            await asyncio.wait_for(reader.readuntil(b'"queued"}\n'), 20)
+            await asyncio.sleep(0.3)
+        writer.write(b"0\r\n\r\n")
+        await asyncio.wait_for(reader.readuntil(b"\r\n0\r\n\r\n"), 20)
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_body_that_never_comes_is_refused(serve: Serve) -> None:
+    async with serve(CHATQ_API__BODY_TIMEOUT_S="0.2") as api:
+        reader, writer = await _opened(api)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+        assert head.startswith(b"HTTP/1.1 408 ")
+        writer.close()
+        await writer.wait_closed()
+
+
 async def test_line_that_was_cut_off_makes_no_job(api: httpx.AsyncClient, store: Store) -> None:
     """The lines before it do."""
     host, port = str(api.base_url.host), api.base_url.port
     reader, writer = await asyncio.open_connection(host, port)
     body = JOB + b"\n" + JOB  # the second line is whole by chance
-    writer.write(b"POST /v1/jobs/bulk HTTP/1.1\r\nHost: x\r\nContent-Length: 10000\r\n\r\n" + body)
+    writer.write(b"POST /v1/jobs/bulk HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000\r\n\r\n" + body)
     await reader.readuntil(b'"line":1')
     writer.close()
     await writer.wait_closed()

@@ -260,7 +260,7 @@ async def test_blank_lines_after_an_answer_keep_no_connection(
 async def test_nonsense_behind_a_held_call_lands_in_no_answer(api: httpx.AsyncClient) -> None:
     job_id = (await api.post("/jobs", json={"request": CHAT})).json()["id"]
     wire = await Wire.open(api)
-    await wire.send(b"GET /v1/jobs/%s?wait=30 HTTP/1.1\r\nhost: x\r\n\r\n" % job_id.encode())
+    await wire.send(b"GET /v1/jobs/%s?wait=30 HTTP/1.1\r\nhost: localhost\r\n\r\n" % job_id.encode())
     await waiting(api, 1)
     await wire.send(b"nonsense\r\n\r\n")
     assert await wire.rest() == b""

@@ -104,7 +104,7 @@ async def test_input_that_is_gone_fails_the_batch(desk: Desk) -> None:
     await desk.blobs.delete([record.blob])
     batch = await desk.ended(await desk.submit(line(1), only_blob=record.blob))
     assert batch.status == "failed"
-    assert [one["code"] for one in batch.errors] == ["input_file_missing"]
+    assert [one["code"] for one in batch.errors] == ["content_missing"]
 
 
 @pytest.mark.usefixtures("batcher")

@@ -111,6 +111,23 @@ async def test_file_store_that_fails_is_tried_again(
     assert (batch.status, await desk.outcomes(batch)) == ("completed", ["id-1"])
 
 
+class ForgetfulBlobs(Blobs):
+    """Loses what a batch has recorded."""
+
+    async def put(self, name: str, data: bytes) -> None:
+        await super().put(name, data)
+        await self.delete([name])
+
+
+async def test_results_that_are_lost_fail_the_batch(desk: Desk, run_batcher: RunBatcher) -> None:
+    """It would be tried for ever otherwise."""
+    record = await desk.upload(line(1))
+    desk.blobs.__class__ = ForgetfulBlobs
+    async with run_batcher():
+        batch = await desk.ended(await desk.submit_file(record))
+    assert (batch.status, [one["code"] for one in batch.errors]) == ("failed", ["content_missing"])
+
+
 async def test_batcher_that_lost_its_batch_lets_go(desk: Desk, run_batcher: RunBatcher, client: Any) -> None:
     """It was silent for too long; what it does then is nobody's loss."""
     client.is_stalled = True

@@ -13,6 +13,7 @@ from producer.batcher.validation import MAX_ERRORS, Found, check_with, validate
 from shared.providers import ProviderRegistry
 from shared.routing import Router
 from shared.settings import Settings
+from shared.store.batch_record import MAX_FIELD_BYTES
 
 from .desk import CHAT, RESPONSES, line
 
@@ -38,6 +39,13 @@ def test_good_input_has_no_errors() -> None:
 
 def test_several_models_are_no_model() -> None:
     assert found_in(line(1), line(2, model="ollama/n")).model is None
+
+
+def test_errors_are_small_enough_to_be_read_again() -> None:
+    """Whatever they quote: an unprintable character is ten in a message."""
+    found = found_in(*[framed(custom_id="\U000e0001" * 512)] * (MAX_ERRORS + 1))
+    assert len(found.errors) == MAX_ERRORS
+    assert len(orjson.dumps(found.errors)) < MAX_FIELD_BYTES
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,16 @@ async def test_end_sent_twice_is_one_end(batches: BatchStore, store: Store) -> N
     assert await batches.claim(lease_s=1) is None
 
 
+async def test_refused_input_stays_refused_when_it_is_cancelled(batches: BatchStore, store: Store) -> None:
+    """There are no files, and some clients wait for one of a cancelled batch for ever."""
+    batch_id = await made(batches)
+    await batches.cancel(batch_id)
+    held = await (await claimed(batches, store)).finish("failed", SPEC, ttl_s=1000, errors=[{"code": "x"}])
+    batch = await batches.get(batch_id)
+    assert batch is not None
+    assert (held.status, batch.status, batch.errors) == ("failed", "failed", [{"code": "x"}])
+
+
 async def test_dropped_result_file_is_gone(batches: BatchStore, store: Store) -> None:
     """Its record was there while the batch ran."""
     await made(batches)

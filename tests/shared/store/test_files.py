@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
+from shared.store import keys, pages
 from shared.store.connect import Store
 from shared.store.files import FileRecord, FileStore
 from shared.store.jobs import new_id
@@ -74,6 +77,27 @@ async def test_deleted_file_is_a_place_to_go_on_from(files: FileStore) -> None:
     assert not await files.delete(gone)
     assert await ids(files, after=first) == rest
     assert await ids(files) == rest
+
+
+@pytest.mark.parametrize("is_newest_first", [True, False])
+async def test_page_has_each_file_once_whatever_happens_meanwhile(
+    files: FileStore, store: Store, monkeypatch: pytest.MonkeyPatch, is_newest_first: bool
+) -> None:
+    """While it is read, files are made, and ids of old ones leave the listing."""
+    monkeypatch.setattr(pages, "LOOK", 2)
+    there = [(await files.create(record())).id for _ in range(5)]
+    await store.client.zadd(keys.files("a"), {"file-old": 1})
+    read_many = files.get_many
+
+    async def meanwhile(ids: Sequence[str]) -> list[FileRecord | None]:
+        await files.create(record())
+        await store.client.zrem(keys.files("a"), "file-old")
+        return await read_many(ids)
+
+    monkeypatch.setattr(files, "get_many", meanwhile)
+    page = await files.page("a", after=None, limit=5, is_newest_first=is_newest_first, purpose=None)
+    assert page is not None
+    assert [one.id for one in page.entries] == (there[::-1] if is_newest_first else there)
 
 
 async def test_unknown_place_has_no_page(files: FileStore) -> None:
