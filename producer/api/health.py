@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from starlette.responses import Response
 
 from producer.api.call import Call, json_answer
 from producer.api.operation import Operation, Reply
+from shared.errors import StoreUnavailable
+
+READY_S = 1.0
+"""How long Redis may take: who asks has to decide soon, too."""
 
 _STATUS = {"type": "string", "const": "ok"}
 
@@ -24,7 +29,13 @@ async def get_ready(call: Call) -> Response:
         StoreError: It does not: 503.
     """
     started = time.monotonic()
-    await call.services.store.run("read_scopes", [], retry_s=0)
+    # Not cancelled: that would tear the connection down in the middle of a command.
+    reaching = asyncio.ensure_future(call.services.store.run("read_scopes", [], retry_s=0))
+    reaching.add_done_callback(lambda done: done.cancelled() or done.exception())
+    await asyncio.wait((reaching,), timeout=READY_S)
+    if not reaching.done():
+        raise StoreUnavailable(f"Redis did not answer within {READY_S:g} s")
+    await reaching
     return json_answer({"status": "ok", "redis_ms": round((time.monotonic() - started) * 1000, 3)})
 
 

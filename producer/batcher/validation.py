@@ -26,7 +26,10 @@ batch's record, of which no more than `batch_record.MAX_FIELD_BYTES` is read."""
 Error = dict[str, Any]
 """OpenAI's `{code, message, param, line}`."""
 
-Check = Callable[[str], tuple[str, str] | None]
+PASSED_ON = "body.models"
+"""OpenRouter's own fallbacks: it looks for them, and still it must not go where the caller may not."""
+
+Check = Callable[[str, bool], tuple[str, str] | None]
 """Code and text of what is wrong with asking for a model; None = nothing."""
 
 
@@ -73,11 +76,11 @@ def check_with(router: Router, allowed: Collection[str] | None) -> Check:
         allowed: Patterns of the names that the client may ask for; None = all.
     """
 
-    def check(name: str) -> tuple[str, str] | None:
+    def check(name: str, is_routed: bool) -> tuple[str, str] | None:
         if allowed is not None and not any(fnmatchcase(name, pattern) for pattern in allowed):
             return "model_not_allowed", f"this token may not use model {name!r}"
         try:
-            if router.group_of(name) is None:
+            if is_routed and router.group_of(name) is None:
                 find_candidates(name, (), router)
         except JobRejected as exc:
             return "model_not_found", str(exc)
@@ -100,9 +103,10 @@ def _problem(
         text = f"custom_id {line.custom_id!r} was used by an earlier line"
         return error("duplicate_custom_id", text, param="custom_id", line=line.number)
     for param, name in _asked(line.body):
-        if name not in models:
-            models[name] = check_model(name)
-        wrong = models[name]
+        key = f"{param}:{name}" if param == PASSED_ON else name
+        if key not in models:
+            models[key] = check_model(name, param != PASSED_ON)
+        wrong = models[key]
         if wrong is not None:
             return error(*wrong, param=param, line=line.number)
     return None
@@ -110,10 +114,11 @@ def _problem(
 
 def _asked(body: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "body.model", body["model"]
-    fallbacks = body.get("fallbacks")
-    for name in fallbacks if isinstance(fallbacks, list) else ():
-        if isinstance(name, str):
-            yield "body.fallbacks", name
+    for place in ("fallbacks", "models"):
+        names = body.get(place)
+        for name in names if isinstance(names, list) else ():
+            if isinstance(name, str):
+                yield f"body.{place}", name
 
 
 def _too_many(max_lines: int) -> Error:

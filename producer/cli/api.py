@@ -14,11 +14,10 @@ from pydantic import ValidationError
 from producer.api.listening import check_bind, open_sockets
 from producer.api.server import serve
 from producer.cli.context import CliContext
-from producer.cli.session import warn
+from producer.cli.session import env_of_children
 from shared.parent import follow_me, follow_option, followed
 from shared.settings import ApiSettings, Settings
 from shared.store.connect import Store
-from shared.store.embedded import EmbeddedServer
 from shared.store.tokens import TokenStore
 from shared.supervisor import Supervisor
 
@@ -70,17 +69,9 @@ def _bound_to(bind: str, settings: Settings) -> Settings:
 def _supervise(context: CliContext, settings: Settings, count: int, parent: int | None) -> int:
     """Run several processes; each has its own listening socket on the same address, kept open here."""
     with ExitStack() as stack:
-        url = settings.redis.url
-        if not url:
-            server = stack.enter_context(EmbeddedServer(settings.redis.data_dir))
-            for warning in server.warnings:
-                warn(warning)
-            url = server.url
-        asyncio.run(_check(url, settings))
+        env = stack.enter_context(env_of_children(context))
+        asyncio.run(_check(env["CHATQ_REDIS_URL"], settings))
         listeners = [stack.enter_context(one) for one in open_sockets(settings.api.bind, count)]
-        env = {**context.env, "CHATQ_REDIS_URL": url}
-        if settings.source:
-            env["CHATQ_CONFIG"] = str(settings.source)
         command = [sys.executable, "-m", "producer", "api", follow_me(), "--bind", settings.api.bind]
         commands = [[*command, "--fd", str(listener.fileno())] for listener in listeners]
         fds = [listener.fileno() for listener in listeners]

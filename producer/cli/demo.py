@@ -13,6 +13,9 @@ from producer.cli.run import Options, run_batch
 from producer.cli.stage import stage
 from producer.cli.summary import print_summary
 
+FAULTS = ("--fault", "503=0.03", "--fault", "429=0.03", "--fault", "reset=0.02", "--fault-first", "1")
+"""A few first tries fail, so that retries are part of the show."""
+
 CONCURRENCY = 60
 """Few enough that the bar is seen to move."""
 
@@ -45,7 +48,7 @@ def demo(ctx: click.Context, source: Path, output: Path) -> None:
     # Unasked ends must take the children along, like Ctrl-C does.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    with stage(ctx.obj.env) as context:
+    with stage(ctx.obj.env, *FAULTS) as context:
         click.echo(
             f"{count_lines(source)} prompts for ollama, ollama_cloud and openrouter, played by a simulator\n"
             "auto:smart is a group of three models: a selector rates each of its prompts first"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import click
 
 from producer.cli.context import CliContext
 from producer.client import Producer
+from shared.store.embedded import EmbeddedServer
 from shared.store.status import QueueStatus
 
 _new_event_loop: Callable[[], asyncio.AbstractEventLoop]
@@ -46,6 +47,23 @@ async def open_producer(context: CliContext, *, is_warning: bool = True) -> Asyn
         for warning in producer.warnings if is_warning else ():
             warn(warning)
         yield producer
+
+
+@contextmanager
+def env_of_children(context: CliContext) -> Iterator[dict[str, str]]:
+    """The environment of processes that share this one's settings and Redis; the embedded one is held meanwhile."""
+    settings = context.settings
+    with ExitStack() as stack:
+        url = settings.redis.url
+        if not url:
+            server = stack.enter_context(EmbeddedServer(settings.redis.data_dir))
+            for warning in server.warnings:
+                warn(warning)
+            url = server.url
+        env = {**context.env, "CHATQ_REDIS_URL": url}
+        if settings.source:
+            env["CHATQ_CONFIG"] = str(settings.source)
+        yield env
 
 
 def warn(text: str) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,23 +19,25 @@ READY_LIMIT_S = 20.0
 
 SIMULATOR = (
     sys.executable, "-m", "simulator", "--port", "0", "--seed", "7", "--latency", "lognormal:0.3,0.5",
-    "--fault", "503=0.03", "--fault", "429=0.03", "--fault", "reset=0.02", "--fault-first", "1",
 )  # fmt: skip
-"""Answers like a provider on a fair day; a few first tries fail, so that retries are part of the show."""
+"""Answers like a provider on a good day."""
 
 DEMO_KEYS = {"OLLAMA_CLOUD_KEY": "demo", "OPENROUTER_API_KEY": "demo"}
 
 
 @contextmanager
-def stage(env: Mapping[str, str]) -> Iterator[CliContext]:
+def stage(env: Mapping[str, str], *faults: str) -> Iterator[CliContext]:
     """A simulator at work, and the context of commands that play on it; nothing is left of it at the end.
+
+    Args:
+        faults: Further options of the simulator.
 
     Raises:
         ConfigError: The simulator does not start.
     """
     folder = Path(tempfile.mkdtemp(prefix="chatq-demo-"))
     try:
-        with _simulator(folder, env) as url:
+        with _simulator(folder, env, faults) as url:
             config = folder / "chatq.toml"
             config.write_text(_settings(url, folder), encoding="utf-8")
             yield CliContext(env=_env(env), config_path=config)
@@ -44,7 +46,7 @@ def stage(env: Mapping[str, str]) -> Iterator[CliContext]:
 
 
 @contextmanager
-def _simulator(folder: Path, env: Mapping[str, str]) -> Iterator[str]:
+def _simulator(folder: Path, env: Mapping[str, str], faults: Sequence[str]) -> Iterator[str]:
     """A simulator on a free port, ended whatever happens; its URL.
 
     Raises:
@@ -54,7 +56,7 @@ def _simulator(folder: Path, env: Mapping[str, str]) -> Iterator[str]:
     with log.open("wb") as sink:
         # A session of its own: Ctrl-C is for the run, which lets running calls finish before this ends.
         process = subprocess.Popen(
-            [*SIMULATOR, "--ready-file", str(ready)],
+            [*SIMULATOR, *faults, "--ready-file", str(ready)],
             env=dict(env), stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True,
         )  # fmt: skip
     try:

@@ -12,11 +12,10 @@ from contextlib import ExitStack
 import click
 
 from producer.cli.context import CliContext
-from producer.cli.session import warn
+from producer.cli.session import env_of_children
 from producer.cli.stage import stage
 from shared.errors import ConfigError
 from shared.parent import follow_me
-from shared.store.embedded import EmbeddedServer
 from shared.supervisor import Supervisor
 
 READY_S = 30.0
@@ -47,16 +46,7 @@ def _run(context: CliContext, *, bind: str | None, processes: int | None, concur
     if not context.registry.registered:
         raise ConfigError("no provider is registered: set a key or a base_url (see `chatq config check`)")
     address = bind or settings.api.bind
-    with ExitStack() as stack:
-        url = settings.redis.url
-        if not url:
-            server = stack.enter_context(EmbeddedServer(settings.redis.data_dir))
-            for warning in server.warnings:
-                warn(warning)
-            url = server.url
-        env = {**context.env, "CHATQ_REDIS_URL": url}
-        if settings.source:
-            env["CHATQ_CONFIG"] = str(settings.source)
+    with env_of_children(context) as env:
         commands = [
             _command("api", "--bind", address),
             *[_worker(concurrency)] * (processes or settings.worker.processes),

@@ -41,7 +41,8 @@ async def test_every_operation_is_described(api: httpx.AsyncClient) -> None:
         for method in methods
     }
     assert described == {
-        (one.method, f"/v1{shown_path(one.path)}" if one.is_v1 else shown_path(one.path)) for one in OPERATIONS
+        (one.method, f"/v1{shown_path(one.path)}" if one.is_v1 else shown_path(one.path))
+        for one in OPERATIONS
     }
 
 

@@ -18,7 +18,7 @@ import pytest
 from producer.api import protocol
 from tests.producer.api.conftest import CHAT, Serve
 from tests.producer.cli.process import CHATQ, Chatq, finished, said
-from tests.support import ROOT, wait_until
+from tests.support import ROOT, RedisServer, wait_until
 
 ANYWHERE = ("--bind", "127.0.0.1:0")
 
@@ -292,3 +292,16 @@ async def test_health_readiness_and_metrics(api: httpx.AsyncClient) -> None:
     assert 'chatq_api_requests_total{operation="none",status="404"} 1.0' in answer.text
     assert "chatq_redis_up 1.0" in answer.text
     assert 'chatq_queue_depth{lane="batch",provider="ollama"} 0.0' in answer.text
+
+
+async def test_readiness_is_decided_soon_while_redis_hangs(
+    api: httpx.AsyncClient, redis_server: RedisServer
+) -> None:
+    """Who asks has a short patience: an answer after the socket's time-out would be none."""
+    assert redis_server.process is not None
+    redis_server.process.send_signal(signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(3):
+            assert (await api.get("/ready")).status_code == 503
+    finally:
+        redis_server.process.send_signal(signal.SIGCONT)

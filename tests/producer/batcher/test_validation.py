@@ -19,7 +19,7 @@ from .desk import CHAT, RESPONSES, line
 
 
 def found_in(*lines: bytes, endpoint: str = CHAT, max_lines: int = 1000, wrong: str = "") -> Found:
-    def check(name: str) -> tuple[str, str] | None:
+    def check(name: str, is_routed: bool) -> tuple[str, str] | None:
         return ("model_not_found", "no such model") if name == wrong else None
 
     raw = read_lines(io.BytesIO(b"".join(lines)), max_bytes=10_000)
@@ -121,5 +121,18 @@ def test_models_are_checked_as_a_submit_would(
     settings: Settings, registry: ProviderRegistry, name: str, allowed: list[str] | None, code: str | None
 ) -> None:
     """The token's rules first, then whether the name leads somewhere."""
-    problem = check_with(Router.from_settings(settings, registry), allowed)(name)
+    problem = check_with(Router.from_settings(settings, registry), allowed)(name, True)
     assert (problem[0] if problem else None) == code
+
+
+def test_names_that_are_passed_on_are_the_tokens_affair_only(
+    settings: Settings, registry: ProviderRegistry
+) -> None:
+    """OpenRouter's `models` are names of its own: they lead nowhere here, and are allowed or not all the same."""
+    router = Router.from_settings(settings, registry)
+    assert check_with(router, None)("openai/gpt", False) is None
+    problem = check_with(router, ["openrouter/*"])("openai/gpt", False)
+    assert problem is not None
+    assert problem[0] == "model_not_allowed"
+    body = {"model": "m", "messages": [], "models": ["m", "other"]}
+    assert [one["param"] for one in found_in(framed(body=body), wrong="other").errors] == ["body.models"]
