@@ -6,6 +6,7 @@ without any server fails; it does not skip.
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -59,6 +60,10 @@ def _clean_url(server: RedisServer) -> Iterator[str]:
     with server.client() as client:
         assert keys_without_end(client) == []
 
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As of a shell that started the suite in the background; commands under test would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MakeSettings = Callable[..., Settings]
 
