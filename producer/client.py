@@ -3,57 +3,49 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+import secrets
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import cache, partial
-from itertools import islice
+from functools import cache
 from typing import Any
 
+from producer.answers import Answers
 from producer.dead import Dead
+from producer.enqueuer import Enqueuer
 from producer.grouped import Grouped
 from producer.groups import Groups
 from producer.limits import Limits
 from producer.replay import Replayer
-from producer.submission import Submission, asked_models, prepare
+from producer.submission import Submission
 from producer.waiter import Waiter
-from producer.watch import Expect, Watch
+from producer.watch import Watch
 from shared.background import end_tasks
 from shared.catalogue import Catalogue
 from shared.chat import ChatRequest, encode_request, parse_request
 from shared.errors import (
-    IdempotencyConflict,
     JobNotFound,
     JobRejected,
-    LaneFull,
-    StoreUnavailable,
-    WaitTimeout,
 )
 from shared.group_follower import GroupFollower
-from shared.job import Candidate, Job, JobState, Lane
+from shared.job import Job, JobState, Lane
 from shared.live_facts import LiveFacts
 from shared.providers import ProviderRegistry
 from shared.routing import Router, features_of
 from shared.settings import Settings
-from shared.store import rq_layout
+from shared.store import keys, rq_layout
 from shared.store.connect import Store
 from shared.store.dead import DeadLetters
 from shared.store.deltas import DeltaReader
 from shared.store.embedded import EmbeddedServer
 from shared.store.groups import GroupStore
-from shared.store.jobs import BATCH, Accepted, Enqueued, JobStore, NewJob, Refusal
+from shared.store.jobs import Accepted, JobStore
 from shared.store.limits import LimitStore
 from shared.store.status import QueueStatus, read_status
 from shared.store.waiting import explain_wait
 from shared.way import Way, find_way
 
-AT_ONCE = 10
-"""Jobs prepared before the loop has a turn: about 0.1 ms."""
-
 TOGETHER = 100
-"""Jobs that are read, or waited for, in one call for many callers."""
-
-REACH_S = 1.0
-"""Time that a wait has to reach Redis, even when it may not last that long: the first one subscribes."""
+"""Jobs that are read in one call for many callers."""
 
 
 class Producer:
@@ -66,6 +58,7 @@ class Producer:
         limits: What may be sent, for operators.
         groups: Model groups, for operators.
         dead: Jobs that ended without an answer, for operators.
+        answers: Waits for single jobs, also from their submit on.
         deltas: Follows answers that are streamed (`Submission.stream`), piece by piece.
     """
 
@@ -92,10 +85,11 @@ class Producer:
             max_events=settings.telemetry.max_events,
             bounds=settings.admission,
         )
-        self._waiter = Waiter(store, self._jobs)
+        self._enqueuer = Enqueuer(self._jobs, self._router, self._facts, settings.jobs)
+        self._waiter = Waiter(store, self._jobs, keys.waiter_channel(secrets.token_hex(8)))
         self.deltas = DeltaReader(store, channel=self._waiter.channel)
         self._read = Grouped[str, Job | None](self._jobs.read, most=TOGETHER)
-        self._reach = Grouped[str, bool](self._reach_many, most=TOGETHER)
+        self.answers = Answers(store, self._jobs, self._enqueuer, get=self.get)
         self.limits = Limits(LimitStore(store), registry)
         self.groups = Groups(group_store, self._follower, self._router)
         self.dead = Dead(DeadLetters(store), self._jobs, Replayer(self._router, self._facts))
@@ -127,7 +121,7 @@ class Producer:
             stack.push_async_callback(producer._waiter.stop)
             stack.push_async_callback(producer.deltas.stop)
             stack.push_async_callback(producer._read.stop)
-            stack.push_async_callback(producer._reach.stop)
+            stack.push_async_callback(producer.answers.stop)
             yield producer
 
     async def submit(
@@ -176,57 +170,7 @@ class Producer:
         self, submissions: Iterable[Submission]
     ) -> list[tuple[str | JobRejected, Accepted | None]]:
         """As `submit_many`, and with each what the store made of it; None = it did not come so far."""
-        return await self._enqueue(submissions, channel="", expect=lambda ids: None)
-
-    async def _enqueue(
-        self, submissions: Iterable[Submission], *, channel: str, expect: Expect
-    ) -> list[tuple[str | JobRejected, Accepted | None]]:
-        """Prepare, announce the ids that are about to be enqueued, enqueue; one batch while Redis has another."""
-        results: list[tuple[str | JobRejected, Accepted | None]] = []
-        sent: list[NewJob | JobRejected] = []
-        answer: asyncio.Task[Enqueued] | None = None
-        rest = iter(submissions)
-        while prepared := await self._prepare(list(islice(rest, BATCH))):
-            if answer is not None:
-                results += _results(sent, await asyncio.shield(answer))
-            jobs = [p for p in prepared if isinstance(p, NewJob)]
-            expect([job.id for job in jobs])
-            # Shielded: a caller that is cancelled must not tear the connection down in the middle of a write.
-            sent, answer = prepared, asyncio.create_task(self._jobs.enqueue(jobs, channel=channel))
-        if answer is not None:
-            results += _results(sent, await asyncio.shield(answer))
-        return results
-
-    async def _prepare(self, submissions: Sequence[Submission]) -> list[NewJob | JobRejected]:
-        """Prepare a batch; one that asks groups with what is known of their candidates now.
-
-        Now and then the loop has a turn, to send the batch before and to serve others.
-        """
-        asks_groups = any(map(self._router.group_of, asked_models(submissions)))
-        prepared: list[NewJob | JobRejected] = []
-        for start in range(0, len(submissions), AT_ONCE):
-            some = submissions[start : start + AT_ONCE]
-            if asks_groups:
-                prepared += await self._facts.decide(partial(self._prepare_by_facts, some))
-            else:
-                prepared += [prepare(one, self._router, self._settings.jobs) for one in some]
-            if len(some) == AT_ONCE:
-                await asyncio.sleep(0)
-        return prepared
-
-    def _prepare_by_facts(self, submissions: Sequence[Submission]) -> list[NewJob | JobRejected]:
-        """Prepare some, each with the ones before it counted."""
-        prepared: list[NewJob | JobRejected] = []
-        for submission in submissions:
-            try:
-                lane = Lane(submission.lane)
-            except ValueError:
-                lane = Lane.DEFAULT  # it is rejected
-            job = prepare(submission, self._router, self._settings.jobs, self._facts.of(lane))
-            if isinstance(job, NewJob):
-                self._facts.sent(Candidate(*job.candidates[0][:2]), lane)
-            prepared.append(job)
-        return prepared
+        return await self._enqueuer.enqueue(submissions)
 
     @property
     def store(self) -> Store:
@@ -295,39 +239,9 @@ class Producer:
         Raises:
             WaitTimeout: Not within `timeout_s`.
             JobNotFound: No such job.
-            StoreUnavailable: Redis was not reached within `timeout_s` (or `REACH_S`, if that is longer).
+            StoreUnavailable: Redis was not reached within `timeout_s` (or `answers.REACH_S`, if that is longer).
         """
-        give_up_at = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
-        ended = asyncio.Event()
-
-        def told(_job_id: str) -> None:
-            ended.set()
-
-        self._waiter.expect(job_id, told)
-        try:
-            if await self._register(job_id, timeout_s):
-                async with asyncio.timeout_at(give_up_at):
-                    await ended.wait()
-        except TimeoutError:
-            raise WaitTimeout(f"job {job_id} has not ended within {timeout_s:g} s; it goes on") from None
-        finally:
-            self._waiter.drop(job_id, told)
-        return await self.get(job_id)
-
-    async def _register(self, job_id: str, timeout_s: float | None) -> bool:
-        """Subscribe and register for one job, in bounded time; returns whether the store knows it."""
-        limit_s = None if timeout_s is None else max(timeout_s, REACH_S)
-        try:
-            async with asyncio.timeout(limit_s):
-                await self._waiter.start()
-                return await self._reach(job_id)
-        except TimeoutError:
-            text = f"Redis was not reached within {limit_s:g} s: check the server and CHATQ_REDIS_URL"
-            raise StoreUnavailable(text) from None
-
-    async def _reach_many(self, job_ids: Sequence[str]) -> list[bool]:
-        unknown = set(await self._waiter.register(job_ids))
-        return [job_id not in unknown for job_id in job_ids]
+        return await self.answers.finish(self.answers.expect(job_id), timeout_s=timeout_s)
 
     async def cancel(self, job_id: str) -> JobState:
         """End a job: a queued one is never sent, a running call is dropped. Returns the state it is in now.
@@ -356,8 +270,9 @@ class Producer:
 
         A waiter of another process counts from when it registered until the job ends, even if it gave up.
         """
-        if not (self._waiter.is_expected(job_id) or self.deltas.is_followed(job_id)):
-            await self._jobs.cancel([job_id], own_channel=self._waiter.channel)
+        if not (self.answers.is_expected(job_id) or self.deltas.is_followed(job_id)):
+            own = (self.answers.channel, self._waiter.channel)
+            await self._jobs.cancel([job_id], own_channels=own)
 
     async def forget(self, job_ids: Sequence[str]) -> int:
         """Delete ended jobs whose outcome is safe elsewhere; returns how many. Unfinished ones stay."""
@@ -365,45 +280,8 @@ class Producer:
 
     def watch(self) -> Watch:
         """Submit and collect many jobs; see `Watch`."""
-        return Watch(self._waiter, self._jobs, self._enqueue)
+        return Watch(self._waiter, self._jobs, self._enqueuer)
 
     async def status(self) -> QueueStatus:
         """All queues and workers at this moment."""
         return await read_status(self._store)
-
-
-def _results(
-    prepared: Sequence[NewJob | JobRejected], enqueued: Enqueued
-) -> Iterator[tuple[str | JobRejected, Accepted | None]]:
-    codes = iter(enqueued.codes)
-    for p in prepared:
-        yield _result(p, next(codes), enqueued.refusals.get(p.queue)) if isinstance(p, NewJob) else (p, None)
-
-
-def _result(job: NewJob, code: Accepted, refusal: Refusal | None) -> tuple[str | JobRejected, Accepted]:
-    if code is Accepted.CONFLICT:
-        text = f"the idempotency key belongs to job {job.id}, which has another body"
-        return IdempotencyConflict(text, job_id=job.id), code
-    if code is Accepted.REFUSED:
-        return _lane_full(job.queue, refusal), code
-    return job.id, code
-
-
-_BOUNDS = {
-    "jobs": "{:,.0f} jobs wait there",
-    "bytes": "{:,.0f} bytes wait there",
-    "age": "its oldest job has waited {:,.0f} s",
-}
-
-
-def _lane_full(queue: str, refusal: Refusal | None) -> LaneFull:
-    """The refusal in words."""
-    why = "it is full"
-    if refusal is not None:
-        unit = 1000 if refusal.bound == "age" else 1
-        why = _BOUNDS[refusal.bound].format(refusal.there / unit)
-    retry_after_s = refusal.retry_after_s if refusal else None
-    when = "later" if retry_after_s is None else f"in {max(1.0, retry_after_s):,.0f} s"
-    lane = queue.rpartition(".")[2]
-    text = f"queue {queue} takes no more: {why} (bounds: [admission.{lane}]); try again {when}"
-    return LaneFull(text, queue=queue, retry_after_s=retry_after_s)

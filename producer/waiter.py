@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Callable, Iterable, Sequence
 
 from shared.background import end_tasks
 from shared.errors import StoreError
-from shared.store import keys
+from shared.job import Job
 from shared.store.connect import Store
 from shared.store.jobs import JobStore
+from shared.store.reading import read_ended
 from shared.store.signals import Signals
 
 log = logging.getLogger(__name__)
@@ -24,14 +24,19 @@ log = logging.getLogger(__name__)
 SLOW_POLL_S = 5.0
 """How long a lost message can delay a waiter."""
 
-Ended = Callable[[str], None]
+Ended = Callable[[str, Job | None], None]
+"""Told which job has ended, and what became of it if that is known."""
 
 
 class Waiter:
-    """Tells callbacks that jobs have ended."""
+    """Tells callbacks that jobs have ended.
 
-    def __init__(self, store: Store, jobs: JobStore) -> None:
-        self.channel = keys.waiter_channel(secrets.token_hex(8))
+    Args:
+        channel: `keys.waiter_channel` or `keys.answers_channel` of its own.
+    """
+
+    def __init__(self, store: Store, jobs: JobStore, channel: str) -> None:
+        self.channel = channel
         self._jobs = jobs
         self._waiting: dict[str, list[Ended]] = {}
         self._in_store: set[str] = set()
@@ -92,13 +97,13 @@ class Waiter:
         return [job_id for job_id, code in zip(job_ids, codes, strict=True) if code == -1]
 
     def _told(self, _channel: str, data: bytes) -> None:
-        self._ended(data.decode(errors="replace").split())
+        self._ended(*read_ended(data))
 
-    def _ended(self, job_ids: Iterable[str]) -> None:
+    def _ended(self, job_ids: Iterable[str], job: Job | None = None) -> None:
         for job_id in job_ids:
             self._in_store.discard(job_id)
             for ended in self._waiting.pop(job_id, ()):
-                ended(job_id)
+                ended(job_id, job)
 
     async def _poll(self) -> None:
         while True:

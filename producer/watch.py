@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import islice
 from types import TracebackType
-from typing import Protocol
 
+from producer.enqueuer import Enqueuer
 from producer.submission import Submission
 from producer.waiter import Waiter
 from shared.errors import JobRejected, StoreError
@@ -17,30 +17,14 @@ from shared.store.jobs import Accepted, JobStore
 READ_BATCH = 100
 """Jobs read in one pipeline."""
 
-Expect = Callable[[Sequence[str]], None]
-"""Told the ids that are about to be enqueued."""
-
-
-class Enqueue(Protocol):
-    """`Producer`'s way in, with the ids announced before the store sees them."""
-
-    async def __call__(
-        self, submissions: Iterable[Submission], *, channel: str, expect: Expect
-    ) -> list[tuple[str | JobRejected, Accepted | None]]:
-        """Returns the job id or rejection, and what the store made of it, for each submission."""
-
 
 class Watch:
-    """Delivers jobs that end, in batches, in the order they end. Use it as an async context manager.
+    """Delivers jobs that end, in batches, in the order they end. Use it as an async context manager."""
 
-    Args:
-        enqueue: Hands submissions in.
-    """
-
-    def __init__(self, waiter: Waiter, jobs: JobStore, enqueue: Enqueue) -> None:
+    def __init__(self, waiter: Waiter, jobs: JobStore, enqueuer: Enqueuer) -> None:
         self._waiter = waiter
         self._jobs = jobs
-        self._enqueue = enqueue
+        self._enqueuer = enqueuer
         self._waiting: set[str] = set()
         self._ended: dict[str, None] = {}  # in the order they ended
         self._has_some = asyncio.Event()
@@ -75,7 +59,7 @@ class Watch:
             announced.extend(self._expect(job_ids))
 
         try:
-            results = await self._enqueue(submissions, channel=self._waiter.channel, expect=expect)
+            results = await self._enqueuer.enqueue(submissions, channel=self._waiter.channel, expect=expect)
         except StoreError:
             self._drop(announced)
             raise
@@ -149,7 +133,7 @@ class Watch:
     def _knows(self, job_id: str) -> bool:
         return job_id in self._waiting or job_id in self._ended
 
-    def _note(self, job_id: str) -> None:
+    def _note(self, job_id: str, _job: Job | None = None) -> None:
         self._waiter.drop(job_id, self._note)
         if job_id in self._waiting:
             self._waiting.discard(job_id)

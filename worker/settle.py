@@ -1,15 +1,17 @@
 """Settling: outcomes and releases go to the store in groups, small enough for one script.
 
 Group commit: whatever ended while the previous group was on its way goes in the next one; under load a group
-also waits `flush_s` for company, alone it goes at once. An answer is kept until the store has it, however long
-that takes: the call is never repeated because settling failed. A grant keeps its lease and its slot until then,
-so the memory is bounded by the worker's concurrency. With a spool the answer is on disk meanwhile.
+also waits for company until `flush_s` after the previous one, else it goes at once. An answer is kept until the
+store has it, however long that takes: the call is never repeated because settling failed. A grant keeps its lease
+and its slot until then, so the memory is bounded by the worker's concurrency. With a spool the answer is on disk
+meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from shared.errors import StoreFull, StoreUnavailable
@@ -22,6 +24,9 @@ Send = Callable[..., Awaitable[list[str]]]
 
 RETRY_S = 5.0
 """How long one try to settle may take before it is logged and made again."""
+
+COMPANY = 3
+"""From so many in a group on more are to be expected soon: then a wait saves a trip."""
 
 GROUP_BYTES = 4 * 1024 * 1024
 """Answers in one group, unless a single one is larger: a script that takes long blocks Redis for everybody."""
@@ -43,7 +48,7 @@ class Settler:
     """Collects what ended and flushes it.
 
     Args:
-        flush_s: How long a group waits for company while the worker is busy.
+        flush_s: How long after a group of some size the next one may go; what ends until then goes together.
         flush_batch: Largest group.
         on_settled: Told each grant the store has dealt with, and how (ok, stale, revoked …).
         spool: Where answers are kept on disk meanwhile, if anywhere.
@@ -67,7 +72,7 @@ class Settler:
         self._releases: list[Release] = []
         self._routed: list[Routed] = []
         self._has_some = asyncio.Event()
-        self._last_group = 0
+        self._busy_until = 0.0
 
     def put(self, settlement: Settlement) -> None:
         """Take an outcome to store, a grant to give back, or a job to send on."""
@@ -85,19 +90,21 @@ class Settler:
         """Flush for ever; cancel it only when nothing is left to settle."""
         while True:
             await self._has_some.wait()
-            if self._last_group > 2 and len(self._outcomes) < self._flush_batch:
-                await asyncio.sleep(self._flush_s)
+            wait_s = self._busy_until - time.monotonic()
+            if wait_s > 0 and len(self._outcomes) < self._flush_batch:
+                await asyncio.sleep(wait_s)
             self._has_some.clear()
             outcomes, self._outcomes = self._outcomes, []
             releases, self._releases = self._releases, []
             routed, self._routed = self._routed, []
-            self._last_group = len(outcomes) + len(releases) + len(routed)
             for group in cut(outcomes, most=self._flush_batch):
                 await self._until_done(self._store.finalize, group)
             for start in range(0, len(releases), self._flush_batch):
                 await self._until_done(self._store.release, releases[start : start + self._flush_batch])
             for start in range(0, len(routed), self._flush_batch):
                 await self._until_done(self._store.route, routed[start : start + self._flush_batch])
+            if len(outcomes) + len(releases) + len(routed) >= COMPANY:
+                self._busy_until = time.monotonic() + self._flush_s
 
     async def _until_done(self, send: Send, group: Sequence[Settlement]) -> None:
         while True:

@@ -21,6 +21,7 @@ from producer.api.options import HEADERS, LANES_OF_TIERS, PREFER, read_options, 
 from producer.api.principal import Role
 from producer.api.rate_limits import limit_headers
 from producer.job_view import job_view
+from producer.wait import Wait
 from shared.errors import InvalidRequest, WaitTimeout
 from shared.job import Job, JobState, Lane
 
@@ -40,13 +41,17 @@ async def create(call: Call) -> Response:
         error.headers |= limits  # a client that asks for them sends an empty request
         raise error from None
     await check_submit(call, lane=options.lane, models=models_of(body))
-    job_id = await call.services.submits.submit(submission)
+    submits = call.services.submits
     if is_streaming:
+        job_id = await submits.submit(submission)
         return await stream_chat(call, job_id, model=str(body["model"]), include_usage=include_usage)
+    if preference.wait_s == 0:
+        return _accepted(await call.services.producer.get(await submits.submit(submission)))
     render = partial(completion, tier=body.get("service_tier"), headers=limits)
+    wait = await submits.hold(submission)
     if preference.wait_s is None:
-        return HeldAnswer(call, job_id, render)
-    return await _answer_within(call, job_id, preference.wait_s, render)
+        return HeldAnswer(call, wait, render)
+    return await _answer_within(call, wait, preference.wait_s, render)
 
 
 def completion(job: Job, tier: Any = None, headers: Mapping[str, str] | None = None) -> Response:
@@ -66,23 +71,26 @@ def completion(job: Job, tier: Any = None, headers: Mapping[str, str] | None = N
     return json_answer(response, headers={**(headers or {}), "x-chatq-job": job.id})
 
 
-async def _answer_within(call: Call, job_id: str, wait_s: float, render: Render) -> Response:
-    job = await until_left(call.request.receive, _job_after(call, job_id, wait_s))
+async def _answer_within(call: Call, wait: Wait, wait_s: float, render: Render) -> Response:
+    job = await until_left(call.request.receive, _job_after(call, wait, wait_s))
     if job is None:
-        await cancel_if_dropped(call, job_id)
+        await cancel_if_dropped(call, wait.job_id)
         return Response(status_code=204)  # nobody reads it
-    if job.state.is_terminal:
-        return render(job)
-    headers = {"Location": f"/v1/jobs/{job_id}", "Preference-Applied": "respond-async"}
+    return render(job) if job.state.is_terminal else _accepted(job)
+
+
+def _accepted(job: Job) -> Response:
+    """Where the answer will be."""
+    headers = {"Location": f"/v1/jobs/{job.id}", "Preference-Applied": "respond-async"}
     return json_answer(job_view(job), 202, headers)
 
 
-async def _job_after(call: Call, job_id: str, wait_s: float) -> Job:
+async def _job_after(call: Call, wait: Wait, wait_s: float) -> Job:
     producer = call.services.producer
     try:
-        return await producer.wait(job_id, timeout_s=wait_s)
+        return await producer.answers.finish(wait, timeout_s=wait_s)
     except WaitTimeout:
-        return await producer.get(job_id)
+        return await producer.get(wait.job_id)
 
 
 def _flag(body: Mapping[str, Any], name: str) -> bool:

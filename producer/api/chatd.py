@@ -83,10 +83,10 @@ async def chat(call: Call) -> Response:
     submission = chat_submission(call, body, options, stream=False)
     await check_submit(call, lane=options.lane, models=models_of(body))
     try:
-        job_id = await call.services.submits.submit(submission)
+        wait = await call.services.submits.hold(submission)
     except ProviderNotFound as exc:
         raise _not_there(call, exc) from None
-    return HeldAnswer(call, job_id, _answer)
+    return HeldAnswer(call, wait, _answer)
 
 
 def _not_there(call: Call, exc: ProviderNotFound) -> ApiError:

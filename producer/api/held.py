@@ -16,6 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from producer.api.call import Call, json_answer
 from producer.api.connection import disconnected
 from producer.api.errors import ApiError, as_api_error
+from producer.wait import Wait
 from shared.background import end_tasks
 from shared.errors import ChatqError
 from shared.job import Job
@@ -48,13 +49,14 @@ class HeldAnswer(Response):
     A caller that goes away may cancel the job (`cancel_if_dropped`).
 
     Args:
+        wait: For the job.
         render: Makes the answer; an `ApiError` that it raises is one, too.
     """
 
-    def __init__(self, call: Call, job_id: str, render: Render) -> None:
+    def __init__(self, call: Call, wait: Wait, render: Render) -> None:
         self.background = None
         self._call = call
-        self._job_id = job_id
+        self._wait = wait
         self._render = render
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,7 +80,7 @@ class HeldAnswer(Response):
 
     async def _answer(self) -> Response:
         try:
-            return self._render(await self._call.services.producer.wait(self._job_id))
+            return self._render(await self._call.services.producer.answers.finish(self._wait))
         except ApiError as exc:
             error = exc
         except ChatqError as exc:
@@ -88,7 +90,7 @@ class HeldAnswer(Response):
     async def _keep_alive(
         self, waiting: asyncio.Task[Response], leaving: asyncio.Task[None], send: Send
     ) -> None:
-        headers = [(b"content-type", b"application/json"), (b"x-chatq-job", self._job_id.encode())]
+        headers = [(b"content-type", b"application/json"), (b"x-chatq-job", self._wait.job_id.encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         interval_s = min(KEEP_ALIVE_S, head_delay_s(self._call))
         while not waiting.done():
@@ -104,7 +106,8 @@ class HeldAnswer(Response):
 
     async def _left(self, waiting: asyncio.Task[Response]) -> None:
         await end_tasks(waiting)
-        await cancel_if_dropped(self._call, self._job_id)
+        self._wait.give_up()
+        await cancel_if_dropped(self._call, self._wait.job_id)
 
 
 async def cancel_if_dropped(call: Call, job_id: str) -> None:

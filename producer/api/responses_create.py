@@ -47,7 +47,8 @@ async def create_response(call: Call) -> Response:
         return json_answer(await call.services.responses.now(response))
     if response.outcome is not None:
         return _kept_answer(response.outcome)
-    return HeldAnswer(call, job_id_of(response.id), lambda job: _answer(call, response, job))
+    wait = call.services.producer.answers.expect(job_id_of(response.id))
+    return HeldAnswer(call, wait, lambda job: _answer(call, response, job))
 
 
 async def _known(call: Call, job_key: str, body: Mapping[str, Any]) -> StoredResponse | None:

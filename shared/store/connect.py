@@ -14,7 +14,7 @@ import redis.asyncio
 import redis.asyncio.retry
 import redis.asyncio.sentinel
 import redis.sentinel
-from redis.asyncio.connection import BlockingConnectionPool
+from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool
 from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
@@ -22,7 +22,8 @@ from redis.retry import Retry
 
 from shared.errors import ConfigError, StoreUnsuitable
 from shared.settings import RedisSettings
-from shared.store.scripts import Arg, ScriptRunner, load, script_names, translate
+from shared.store.round_trips import Arg, RoundTrips, new_connection
+from shared.store.scripts import ScriptRunner, load, script_names, translate
 
 OLDEST_SERVER = (6, 2)
 """LMOVE, LPOP with a count and ZMSCORE came with 6.2."""
@@ -57,7 +58,13 @@ class Server:
 
 
 class Store:
-    """One process's asyncio access to the store: client, scripts, server facts. Close it when done."""
+    """One process's asyncio access to the store: scripts, commands, server facts. Close it when done.
+
+    Attributes:
+        run: Runs scripts.
+        send: Makes the round trips that every job needs.
+        client: For everything else.
+    """
 
     def __init__(
         self, url: str, client: redis.asyncio.Redis, server: Server, settings: RedisSettings
@@ -66,7 +73,9 @@ class Store:
         self.client = client
         self.server = server
         self.settings = settings
-        self.run = ScriptRunner(client, with_flags=server.has_script_flags, retry_s=settings.retry_s)
+        self._untimed = async_client(url, settings, is_timed=False)
+        self.send = RoundTrips(self._untimed, timeout_s=settings.socket_timeout_s, most=MAX_CONNECTIONS)
+        self.run = ScriptRunner(self.send, with_flags=server.has_script_flags, retry_s=settings.retry_s)
 
     @classmethod
     async def open(cls, url: str, settings: RedisSettings) -> Store:
@@ -91,18 +100,17 @@ class Store:
         return cls(url, client, server, settings)
 
     @asynccontextmanager
-    async def subscriber(self) -> AsyncIterator[redis.asyncio.client.PubSub]:
-        """A pub/sub handle on a connection of its own; its reads state how long they wait."""
+    async def subscriber(self) -> AsyncIterator[AbstractConnection]:
+        """A connection of its own, to subscribe on."""
         client = async_client(self.url, self.settings)
-        pubsub = client.pubsub()
         try:
-            yield pubsub
+            yield await new_connection(client.connection_pool)
         finally:
-            await pubsub.aclose()  # type: ignore[no-untyped-call]
             await close_client(client)
 
     async def close(self) -> None:
         """Close the connections."""
+        await close_client(self._untimed)
         await close_client(self.client)
 
 
@@ -114,10 +122,14 @@ async def close_client(client: redis.asyncio.Redis) -> None:
         await sentinel.aclose()
 
 
-def async_client(url: str, settings: RedisSettings) -> redis.asyncio.Redis:
-    """An asyncio client that never retries by itself (scripts.py is the retry layer)."""
+def async_client(url: str, settings: RedisSettings, *, is_timed: bool = True) -> redis.asyncio.Redis:
+    """An asyncio client that never retries by itself (scripts.py is the retry layer).
+
+    Args:
+        is_timed: Whether each write and read has a time limit; else it is for the caller to see to.
+    """
     options: dict[str, Any] = {
-        "socket_timeout": settings.socket_timeout_s,
+        "socket_timeout": settings.socket_timeout_s if is_timed else None,
         "socket_connect_timeout": settings.connect_timeout_s,
         "retry": redis.asyncio.retry.Retry(NoBackoff(), 0),
         "protocol": 2,
@@ -125,7 +137,8 @@ def async_client(url: str, settings: RedisSettings) -> redis.asyncio.Redis:
     if _SENTINEL.match(url):
         nodes, service, extra = _parse_sentinel(url)
         options["max_connections"] = SENTINEL_CONNECTIONS
-        sentinel = redis.asyncio.sentinel.Sentinel(nodes, **options)  # type: ignore[no-untyped-call]
+        timed = {**options, "socket_timeout": settings.socket_timeout_s}  # a silent one is passed over
+        sentinel = redis.asyncio.sentinel.Sentinel(nodes, **timed)  # type: ignore[no-untyped-call]
         return cast(redis.asyncio.Redis, sentinel.master_for(service, **options, **extra))
     _check_scheme(url)
     try:

@@ -17,7 +17,8 @@ from shared.store.connect import Store
 from shared.store.jobs import Cost
 from shared.store.reading import read_jobs
 from shared.store.replies import replies_of, reply_of
-from shared.store.scripts import Arg, translate
+from shared.store.round_trips import Arg
+from shared.store.scripts import translate
 from shared.store.waiting import read_object
 
 PAGE = 200
@@ -117,7 +118,7 @@ class DeadLetters:
             StoreUnavailable: No answer from Redis.
         """
         try:
-            jobs = await read_jobs(self._store.client, job_ids)
+            jobs = await read_jobs(self._store, job_ids)
         except RedisError as exc:
             raise translate(exc) from exc
         return [job for job in jobs if job is not None and job.state in DEAD_STATES and job.queue]

@@ -18,7 +18,8 @@ from shared.settings import AdmissionSettings, LaneBounds
 from shared.store import rq_layout
 from shared.store.connect import Store
 from shared.store.reading import read_jobs
-from shared.store.scripts import Arg, translate
+from shared.store.round_trips import Arg
+from shared.store.scripts import translate
 
 BATCH = 100
 """Jobs a script call: about 1 ms of Redis for small jobs, which serves nobody else meanwhile; most fit into a
@@ -236,24 +237,29 @@ class JobStore:
             StoreUnavailable: No answer from Redis.
         """
         try:
-            return await read_jobs(self._store.client, job_ids)
+            return await read_jobs(self._store, job_ids)
         except RedisError as exc:
             raise translate(exc) from exc
 
     async def cancel(
-        self, job_ids: Sequence[str], *, spares_running: bool = False, own_channel: str = ""
+        self, job_ids: Sequence[str], *, spares_running: bool = False, own_channels: Sequence[str] = ()
     ) -> list[tuple[str, str]]:
         """End jobs as cancelled. Returns (state before, state after) a job; empty strings for unknown ids.
 
         Args:
             spares_running: Leave alone what a worker has.
-            own_channel: Leave alone what waiters of another channel wait for; empty = nobody is asked.
+            own_channels: Leave alone what waiters of other channels wait for; none = nobody is asked.
         """
         reply: list[str] = []
         for start in range(0, len(job_ids), BATCH):
             words = await self._store.run(
                 "cancel_jobs",
-                [self._max_events, int(spares_running), own_channel, *job_ids[start : start + BATCH]],
+                [
+                    self._max_events,
+                    int(spares_running),
+                    " ".join(own_channels),
+                    *job_ids[start : start + BATCH],
+                ],
             )
             reply += [word.decode(errors="replace") for word in words]
         return list(zip(reply[::2], reply[1::2], strict=True))

@@ -154,6 +154,11 @@ def waiter_channel(process_id: str) -> str:
     return f"chatq:done:{process_id}"
 
 
+def answers_channel(process_id: str) -> str:
+    """Channel of one process that waits for single jobs: a message each, with the job (`whole_job`, base.lua)."""
+    return f"chatq:answers:{process_id}"
+
+
 def delta_channel(channel: str) -> str:
     """Channel beside a waiting process's own: space-separated ids of jobs whose answers have new deltas."""
     return f"{channel}:deltas"

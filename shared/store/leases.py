@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import redis
 
-from shared.store.scripts import Arg, run_once
+from shared.store.round_trips import Arg
+from shared.store.scripts import run_once
 
 CHUNK = 500
 """Leases a script call: keeps one call under a millisecond of Redis."""

@@ -15,6 +15,7 @@ from shared.providers import Provider
 from shared.settings import ClientLimitSettings, LimitSettings, Settings
 from shared.store import keys
 from shared.store.connect import Store
+from shared.store.round_trips import Arg
 from shared.store.scopes import (
     account_of,
     account_scope,
@@ -23,7 +24,7 @@ from shared.store.scopes import (
     provider_scope,
     shown_scope,
 )
-from shared.store.scripts import Arg, translate
+from shared.store.scripts import translate
 from shared.store.waiting import Hold, read_hold, read_number, read_object
 
 EPOCH_S = 1_735_689_600.0

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 import orjson
-import redis.asyncio
 from redis.exceptions import ResponseError
 
 from shared.job import Attempt, Candidate, Job, JobError, JobState, WaitReason
 from shared.store import keys, rq_layout
+from shared.store.connect import Store
 from shared.store.grants import parse_hops
 from shared.store.waiting import read_number, read_object, read_reason
 
@@ -66,21 +66,45 @@ class _Usage(TypedDict):
     cost_usd: float | None
 
 
-async def read_jobs(client: redis.asyncio.Redis, job_ids: Sequence[str]) -> list[Job | None]:
+async def read_jobs(store: Store, job_ids: Sequence[str]) -> list[Job | None]:
     """The jobs as they are now, in two round trips at most; None for an id without a job's hash.
 
     Raises:
         RedisError: No answer from Redis.
     """
-    async with client.pipeline(transaction=False) as pipe:
-        for job_id in job_ids:
-            pipe.hmget(keys.job(job_id), *_Row._fields)
-        rows = [_row(reply) for reply in await pipe.execute(raise_on_error=False)]
+    replies = await store.send(*(("HMGET", keys.job(job_id), *_Row._fields) for job_id in job_ids))
+    rows = [_row(reply) for reply in replies]
     known = {job_id: row for job_id, row in zip(job_ids, rows, strict=True) if row is not None}
-    details = await _read_details(client, known)
+    details = await _read_details(store, known)
     return [
         _view(job_id, known[job_id], details.get(job_id)) if job_id in known else None for job_id in job_ids
     ]
+
+
+def read_ended(message: bytes) -> tuple[list[str], Job | None]:
+    """What a waiter is told: ids of jobs that ended; or of one, with the job if it came along.
+
+    Args:
+        message: As `notify` in `lua/lib/base.lua` writes it; of anything else no job comes out.
+    """
+    head, _, fields = message.partition(b"\n")
+    words = head.decode(errors="replace").split()
+    row = _row_of(words[1:], fields) if fields else None
+    if row is None:
+        return words if not fields else words[:1], None
+    is_over = row.state.is_terminal and not row.is_stock
+    return words[:1], _view(words[0], row, None) if is_over else None
+
+
+def _row_of(lengths: Sequence[str], fields: bytes) -> _Row | None:
+    if len(lengths) != len(_Row._fields) or not all(word == "-" or word.isdecimal() for word in lengths):
+        return None
+    values, start = [], 0
+    for word in lengths:
+        length = 0 if word == "-" else int(word)
+        values.append(None if word == "-" else fields[start : start + length])
+        start += length
+    return _Row(*values) if start == len(fields) else None
 
 
 def _row(reply: Any) -> _Row | None:
@@ -91,12 +115,12 @@ def _row(reply: Any) -> _Row | None:
     return _Row(*reply) if reply[0] is not None else None
 
 
-async def _read_details(client: redis.asyncio.Redis, rows: dict[str, _Row]) -> dict[str, Any]:
+async def _read_details(store: Store, rows: dict[str, _Row]) -> dict[str, Any]:
     """What some jobs keep elsewhere: the due time of parked ones, the result entry of stock ones."""
     elsewhere = [job_id for job_id, row in rows.items() if row.is_parked or row.is_stock]
     if not elsewhere:
         return {}
-    async with client.pipeline(transaction=False) as pipe:
+    async with store.client.pipeline(transaction=False) as pipe:
         for job_id in elsewhere:
             if rows[job_id].is_parked:
                 pipe.zscore(keys.scheduled(rows[job_id].queue), job_id)

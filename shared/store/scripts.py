@@ -18,7 +18,6 @@ from importlib.resources import files
 from typing import Any
 
 import redis
-import redis.asyncio
 from redis.exceptions import (
     BusyLoadingError,
     ConnectionError,
@@ -31,8 +30,7 @@ from redis.exceptions import (
 )
 
 from shared.errors import StoreError, StoreFull, StoreUnavailable
-
-Arg = str | bytes | int | float
+from shared.store.round_trips import Arg, RoundTrips
 
 PASSING = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError)
 """Errors that end by themselves: restart, failover, stall."""
@@ -103,10 +101,10 @@ def is_passing(exc: RedisError) -> bool:
 
 
 class ScriptRunner:
-    """Runs scripts on one asyncio client, sending again what got no answer."""
+    """Runs scripts, sending again what got no answer."""
 
-    def __init__(self, client: redis.asyncio.Redis, *, with_flags: bool, retry_s: float) -> None:
-        self._client = client
+    def __init__(self, send: RoundTrips, *, with_flags: bool, retry_s: float) -> None:
+        self._send = send
         self._with_flags = with_flags
         self._retry_s = retry_s
 
@@ -128,7 +126,7 @@ class ScriptRunner:
         pause_s = 0.05
         while True:
             try:
-                return await self._send(script, args)
+                return await self._run(script, args)
             except RedisError as exc:
                 error = translate(exc)
                 if not isinstance(error, StoreUnavailable) or time.monotonic() + pause_s > give_up_at:
@@ -136,12 +134,14 @@ class ScriptRunner:
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(pause_s * 2, 1.0)
 
-    async def _send(self, script: Script, args: Sequence[Arg]) -> Any:
-        try:
-            return await self._client.evalsha(script.sha, 0, *args)
-        except NoScriptError:
+    async def _run(self, script: Script, args: Sequence[Arg]) -> Any:
+        (reply,) = await self._send(("EVALSHA", script.sha, 0, *args))
+        if isinstance(reply, NoScriptError):
             # New server, restart, failover or SCRIPT FLUSH. EVAL loads it for the next time.
-            return await self._client.eval(script.text, 0, *args)
+            (reply,) = await self._send(("EVAL", script.text, 0, *args))
+        if isinstance(reply, RedisError):
+            raise reply
+        return reply
 
 
 def run_once(client: redis.Redis, name: str, args: Sequence[Arg], *, with_flags: bool) -> Any:

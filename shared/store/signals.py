@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from redis.asyncio.client import PubSub
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoPermissionError, RedisError, TimeoutError
 
 from shared.background import end_tasks
@@ -69,9 +69,9 @@ class Signals:
     async def _listen(self) -> None:
         while True:
             try:
-                async with self._store.subscriber() as pubsub:
-                    await pubsub.subscribe(*self._channels)
-                    await self._pass_on(pubsub)
+                async with self._store.subscriber() as connection:
+                    await connection.send_command("SUBSCRIBE", *self._channels)
+                    await self._pass_on(connection)
             except NoPermissionError as exc:
                 self._failed(exc)
                 self._started.set()  # nobody need wait for what will not come: the slow polls do the work
@@ -85,19 +85,20 @@ class Signals:
             log.warning("no signals from Redis, slow polls go on: %s", exc or type(exc).__name__)
         self._has_failed = True
 
-    async def _pass_on(self, pubsub: PubSub) -> None:
+    async def _pass_on(self, connection: AbstractConnection) -> None:
         is_silent = False
         while True:
-            message = await pubsub.get_message(timeout=self._listen_s)
-            if message is None:
-                if is_silent:
-                    # A dead peer, or a proxy that forgot us: TCP alone would not tell for hours.
-                    raise TimeoutError("the subscription does not answer a PING")
-                await pubsub.ping()
-            elif message["type"] == "message":
-                self._on_message(message["channel"].decode(), message["data"])
-            elif message["type"] == "subscribe" and message["data"] == len(self._channels):
-                self._live()
+            message = await connection.read_response(timeout=self._listen_s)
+            match message:
+                case None:
+                    if is_silent:
+                        # A dead peer, or a proxy that forgot us: TCP alone would not tell for hours.
+                        raise TimeoutError("the subscription does not answer a PING")
+                    await connection.send_command("PING")
+                case [b"message", bytes(channel), bytes(data)]:
+                    self._on_message(channel.decode(), data)
+                case [b"subscribe", _, int(count)] if count == len(self._channels):
+                    self._live()
             is_silent = message is None
 
     def _live(self) -> None:

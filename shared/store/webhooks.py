@@ -23,7 +23,8 @@ from shared.store import keys, rq_layout
 from shared.store.connect import Store
 from shared.store.reading import read_jobs
 from shared.store.replies import replies_of, reply_of
-from shared.store.scripts import Arg, translate
+from shared.store.round_trips import Arg
+from shared.store.scripts import translate
 from shared.store.waiting import read_object
 
 MAX_LOG = 50
@@ -246,7 +247,7 @@ class WebhookOutbox:
             StoreError: No answer from Redis.
         """
         try:
-            (job,) = await read_jobs(self._store.client, [job_id])
+            (job,) = await read_jobs(self._store, [job_id])
         except RedisError as exc:
             raise translate(exc) from exc
         return job

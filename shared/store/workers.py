@@ -14,7 +14,8 @@ from redis.exceptions import RedisError
 
 from shared.store import keys, rq_layout
 from shared.store.connect import Store
-from shared.store.scripts import Arg, run_once, translate
+from shared.store.round_trips import Arg
+from shared.store.scripts import run_once, translate
 
 WORKER_TTL_S = 60
 """Life of a worker's hash after its last heartbeat: several heartbeats (rq-internals §7)."""

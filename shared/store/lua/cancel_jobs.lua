@@ -3,14 +3,15 @@
 -- Queued: the list entry stays as a tombstone (no O(n) removal). Running: the lease stays, with the slots and tokens its call still
 -- draws, until the worker drops the call: by the stop-job message (RQ's own), at the latest at its next renewal, which is refused.
 -- ARGV 1 longest event stream, entries  2 '1' = leave running jobs alone
---      3 '' or a waiter's channel: leave jobs alone that anybody else waits for  then job ids
+--      3 '' or channels of one process's waiters: leave jobs alone that anybody else waits for  then job ids
 -- Returns {chatq state or RQ status before the call, state after it} a job, '' for no such job.
 redis.call('ZREM', LEASES, '') -- first write frees memory: works over maxmemory below 7.0 too
-local reply, spares_running, own_channel = {}, ARGV[2] == '1', ARGV[3]
+local reply, spares_running, own_channels = {}, ARGV[2] == '1', {}
+for channel in string.gmatch(ARGV[3], '%S+') do own_channels[channel] = true end
 
 local function is_others(job)
-  for channel in string.gmatch(own_channel ~= '' and job.notify or '', '%S+') do
-    if channel ~= own_channel then return true end
+  for channel in string.gmatch(next(own_channels) and job.notify or '', '%S+') do
+    if not own_channels[channel] then return true end
   end
   return false
 end

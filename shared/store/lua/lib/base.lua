@@ -87,14 +87,37 @@ local function push_ids(command, ids_by_queue)
   end
 end
 
--- Channels of waiters to tell, filled by finish(), flushed by notify(): one message a channel and call.
+-- A job that has ended, for a waiter that wants it at once: "<id> <length of each field, - for none>" and, after a line break, the
+-- fields as reading.py reads them. nil for a long answer, which is read by whoever wants it: buffers of subscribers are bounded.
+local WHOLE_BYTES = 16384
+local function whole_job(id)
+  local key = job_key(id)
+  if redis.call('HSTRLEN', key, 'cq_result') > WHOLE_BYTES then return nil end
+  local fields = redis.call('HMGET', key, 'status', 'cq_state', 'origin', 'cq_info', 'cq_attempts', 'created_at', 'started_at', 'ended_at',
+    'cq_result', 'cq_error', 'cq_wait', 'worker_name', 'cq_hops', 'cq_tries')
+  local lengths, bytes = {id}, 0
+  for i, field in ipairs(fields) do
+    lengths[i + 1] = field and #field or '-'
+    bytes = bytes + #(field or '')
+    fields[i] = field or ''
+  end
+  return bytes <= 2 * WHOLE_BYTES and table.concat(lengths, ' ') .. '\n' .. table.concat(fields) or nil
+end
+
+-- Channels of waiters to tell, filled by finish(), flushed by notify(): one message a channel and call, or a job where they want it whole.
 local to_notify = {}
+local function tell_whole(channel, ids)
+  for _, id in ipairs(ids) do redis.call('PUBLISH', channel, whole_job(id) or id) end
+end
+
 local function notify()
   for channel, ids in pairs(to_notify) do
     if channel == WEBHOOKS then
       local due = {}
       for _, id in ipairs(ids) do due[#due + 1], due[#due + 2] = NOW_MS, 'job:' .. id end
       pcall(call_many, 'ZADD', 'chatq:webhooks:due', due)
+    elseif string.match(channel, '^chatq:answers:%x+$') then
+      tell_whole(channel, ids)
     else
       redis.call('PUBLISH', channel, table.concat(ids, ' '))
     end
