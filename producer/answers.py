@@ -91,16 +91,20 @@ class Answers:
     async def finish(self, wait: Wait, *, timeout_s: float | None = None) -> Job:
         """Wait until the job has ended (see `Producer.wait`)."""
         give_up_at = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
-        job = None
-        with wait:
-            if wait.is_registered or await self._register(wait.job_id, timeout_s):
-                try:
-                    async with asyncio.timeout_at(give_up_at):
-                        job = await wait.until_told()
-                except TimeoutError:
-                    text = f"job {wait.job_id} has not ended within {timeout_s:g} s; it goes on"
-                    raise WaitTimeout(text) from None
-        return job or await self._get(wait.job_id)
+        while True:
+            job = None
+            with wait:
+                if wait.is_registered or await self._register(wait.job_id, timeout_s):
+                    try:
+                        async with asyncio.timeout_at(give_up_at):
+                            job = await wait.until_told()
+                    except TimeoutError:
+                        text = f"job {wait.job_id} has not ended within {timeout_s:g} s; it goes on"
+                        raise WaitTimeout(text) from None
+            job = job or await self._get(wait.job_id)
+            if job.state.is_terminal:
+                return job
+            wait = self.expect(job.id)  # RQ's own requeue has set it back, or a stranger told us
 
     async def _register(self, job_id: str, timeout_s: float | None) -> bool:
         """Subscribe and register for one job, in bounded time; returns whether the store knows it."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -99,6 +100,7 @@ def _is_local(request: Request) -> bool:
     return all(_is_local_name(name) for name in named if name is not None)
 
 
+@lru_cache(maxsize=1024)
 def _is_local_name(name: str) -> bool:
     """Whether an origin, or a host with its port, is of this machine."""
     try:

@@ -33,12 +33,12 @@ async def create(call: Call) -> Response:
     preference = read_preference(call.request.headers)
     is_streaming = _flag(body, "stream")
     include_usage = _includes_usage(body)
-    limits = limit_headers(call.services, body.get("model"))
     try:
         submission = chat_submission(call, body, options, stream=is_streaming)
     except InvalidRequest as exc:
         error = as_api_error(exc)
-        error.headers |= limits  # a client that asks for them sends an empty request
+        # A client that asks for them sends an empty request.
+        error.headers |= limit_headers(call.services, body.get("model"))
         raise error from None
     await check_submit(call, lane=options.lane, models=models_of(body))
     submits = call.services.submits
@@ -47,8 +47,9 @@ async def create(call: Call) -> Response:
         return await stream_chat(call, job_id, model=str(body["model"]), include_usage=include_usage)
     if preference.wait_s == 0:
         return _accepted(await call.services.producer.get(await submits.submit(submission)))
-    render = partial(completion, tier=body.get("service_tier"), headers=limits)
     wait = await submits.hold(submission)
+    limits = limit_headers(call.services, body["model"])
+    render = partial(completion, tier=body.get("service_tier"), headers=limits)
     if preference.wait_s is None:
         return HeldAnswer(call, wait, render)
     return await _answer_within(call, wait, preference.wait_s, render)

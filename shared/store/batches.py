@@ -30,8 +30,8 @@ from shared.store.batch_record import (
 from shared.store.connect import Store
 from shared.store.files import FileRecord
 from shared.store.pages import Page, read_page
+from shared.store.pipe import Arg
 from shared.store.replies import replies_of, reply_of
-from shared.store.round_trips import Arg
 
 BATCH_ID = re.compile(r"batch_[0-9a-f]{32}")
 

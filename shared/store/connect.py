@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,15 +14,16 @@ import redis.asyncio
 import redis.asyncio.retry
 import redis.asyncio.sentinel
 import redis.sentinel
-from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool
+from redis.asyncio.connection import BlockingConnectionPool
 from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
-from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.exceptions import ConnectionError, NoPermissionError, RedisError, ResponseError
 from redis.retry import Retry
 
 from shared.errors import ConfigError, StoreUnsuitable
 from shared.settings import RedisSettings
-from shared.store.round_trips import Arg, RoundTrips, new_connection
+from shared.store.pipe import Arg, Pipe
+from shared.store.round_trips import RoundTrips
 from shared.store.scripts import ScriptRunner, load, script_names, translate
 
 OLDEST_SERVER = (6, 2)
@@ -73,8 +74,8 @@ class Store:
         self.client = client
         self.server = server
         self.settings = settings
-        self._untimed = async_client(url, settings, is_timed=False)
-        self.send = RoundTrips(self._untimed, timeout_s=settings.socket_timeout_s, most=MAX_CONNECTIONS)
+        self._trips = async_client(url, settings)
+        self.send = RoundTrips(self._trips, timeout_s=settings.socket_timeout_s, most=MAX_CONNECTIONS)
         self.run = ScriptRunner(self.send, with_flags=server.has_script_flags, retry_s=settings.retry_s)
 
     @classmethod
@@ -100,17 +101,24 @@ class Store:
         return cls(url, client, server, settings)
 
     @asynccontextmanager
-    async def subscriber(self) -> AsyncIterator[AbstractConnection]:
-        """A connection of its own, to subscribe on."""
+    async def pipe(
+        self, *, on_reply: Callable[[Any], None], on_lost: Callable[[ConnectionError], None]
+    ) -> AsyncIterator[Pipe]:
+        """A connection of its own, to subscribe on (arguments: see `Pipe`)."""
         client = async_client(self.url, self.settings)
         try:
-            yield await new_connection(client.connection_pool)
+            pipe = await Pipe.open(client.connection_pool, on_reply=on_reply, on_lost=on_lost)
+            try:
+                yield pipe
+            finally:
+                await pipe.close()
         finally:
             await close_client(client)
 
     async def close(self) -> None:
         """Close the connections."""
-        await close_client(self._untimed)
+        await self.send.close()
+        await close_client(self._trips)
         await close_client(self.client)
 
 
@@ -122,14 +130,10 @@ async def close_client(client: redis.asyncio.Redis) -> None:
         await sentinel.aclose()
 
 
-def async_client(url: str, settings: RedisSettings, *, is_timed: bool = True) -> redis.asyncio.Redis:
-    """An asyncio client that never retries by itself (scripts.py is the retry layer).
-
-    Args:
-        is_timed: Whether each write and read has a time limit; else it is for the caller to see to.
-    """
+def async_client(url: str, settings: RedisSettings) -> redis.asyncio.Redis:
+    """An asyncio client that never retries by itself (scripts.py is the retry layer)."""
     options: dict[str, Any] = {
-        "socket_timeout": settings.socket_timeout_s if is_timed else None,
+        "socket_timeout": settings.socket_timeout_s,
         "socket_connect_timeout": settings.connect_timeout_s,
         "retry": redis.asyncio.retry.Retry(NoBackoff(), 0),
         "protocol": 2,
@@ -137,8 +141,7 @@ def async_client(url: str, settings: RedisSettings, *, is_timed: bool = True) ->
     if _SENTINEL.match(url):
         nodes, service, extra = _parse_sentinel(url)
         options["max_connections"] = SENTINEL_CONNECTIONS
-        timed = {**options, "socket_timeout": settings.socket_timeout_s}  # a silent one is passed over
-        sentinel = redis.asyncio.sentinel.Sentinel(nodes, **timed)  # type: ignore[no-untyped-call]
+        sentinel = redis.asyncio.sentinel.Sentinel(nodes, **options)  # type: ignore[no-untyped-call]
         return cast(redis.asyncio.Redis, sentinel.master_for(service, **options, **extra))
     _check_scheme(url)
     try:

@@ -15,9 +15,9 @@ from shared.job import Job, JobState
 from shared.store import keys
 from shared.store.connect import Store
 from shared.store.jobs import Cost
+from shared.store.pipe import Arg
 from shared.store.reading import read_jobs
 from shared.store.replies import replies_of, reply_of
-from shared.store.round_trips import Arg
 from shared.store.scripts import translate
 from shared.store.waiting import read_object
 

@@ -18,7 +18,7 @@ from shared.background import end_tasks
 from shared.errors import StoreError
 from shared.store import keys
 from shared.store.connect import Store
-from shared.store.round_trips import Arg
+from shared.store.pipe import Arg
 from shared.store.signals import Signals
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ import orjson
 from shared.store import keys
 from shared.store.connect import Store
 from shared.store.pages import Page, read_page
+from shared.store.pipe import Arg
 from shared.store.replies import reply_of
-from shared.store.round_trips import Arg
 
 FILE_ID = re.compile(r"file-[0-9a-f]{32}")
 

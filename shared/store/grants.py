@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from shared.job import Lane, WaitReason
 from shared.store import keys, rq_layout
 from shared.store.connect import Store
-from shared.store.round_trips import Arg
+from shared.store.pipe import Arg
 from shared.store.scripts import translate
 
 Mirror = Literal["light", "full"]

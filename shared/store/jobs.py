@@ -17,8 +17,8 @@ from shared.job import Job, Lane
 from shared.settings import AdmissionSettings, LaneBounds
 from shared.store import rq_layout
 from shared.store.connect import Store
+from shared.store.pipe import Arg
 from shared.store.reading import read_jobs
-from shared.store.round_trips import Arg
 from shared.store.scripts import translate
 
 BATCH = 100

@@ -155,7 +155,7 @@ def waiter_channel(process_id: str) -> str:
 
 
 def answers_channel(process_id: str) -> str:
-    """Channel of one process that waits for single jobs: a message each, with the job (`whole_job`, base.lua)."""
+    """Channel of one process that waits for single jobs: a message each, with the job (`whole.job`, base.lua)."""
     return f"chatq:answers:{process_id}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import redis
 
-from shared.store.round_trips import Arg
+from shared.store.pipe import Arg
 from shared.store.scripts import run_once
 
 CHUNK = 500

@@ -15,7 +15,7 @@ from shared.providers import Provider
 from shared.settings import ClientLimitSettings, LimitSettings, Settings
 from shared.store import keys
 from shared.store.connect import Store
-from shared.store.round_trips import Arg
+from shared.store.pipe import Arg
 from shared.store.scopes import (
     account_of,
     account_scope,

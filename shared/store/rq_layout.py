@@ -16,6 +16,7 @@ import base64
 import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -42,6 +43,7 @@ _STATES = {
 """RQ status → public state; `cq_state` is finer and goes first (an expired job is `failed` to RQ)."""
 
 
+@lru_cache(maxsize=256)
 def state_of(status: bytes, fine: bytes | None) -> JobState:
     """The public state from RQ's status and chatq's finer word.
 

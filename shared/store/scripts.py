@@ -30,7 +30,8 @@ from redis.exceptions import (
 )
 
 from shared.errors import StoreError, StoreFull, StoreUnavailable
-from shared.store.round_trips import Arg, RoundTrips
+from shared.store.pipe import Arg
+from shared.store.round_trips import RoundTrips
 
 PASSING = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError)
 """Errors that end by themselves: restart, failover, stall."""

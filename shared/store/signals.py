@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
-from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoPermissionError, RedisError, TimeoutError
 
 from shared.background import end_tasks
 from shared.store.connect import Store
+from shared.store.pipe import Pipe
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ class Signals:
         self._listen_s = listen_s
         self._started = asyncio.Event()
         self._has_failed = False
+        self._heard_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -69,9 +72,12 @@ class Signals:
     async def _listen(self) -> None:
         while True:
             try:
-                async with self._store.subscriber() as connection:
-                    await connection.send_command("SUBSCRIBE", *self._channels)
-                    await self._pass_on(connection)
+                over: asyncio.Future[RedisError] = asyncio.get_running_loop().create_future()
+                async with self._store.pipe(
+                    on_reply=partial(self._heard, over), on_lost=partial(_end, over)
+                ) as pipe:
+                    pipe.send(("SUBSCRIBE", *self._channels))
+                    await self._watch(pipe, over)
             except NoPermissionError as exc:
                 self._failed(exc)
                 self._started.set()  # nobody need wait for what will not come: the slow polls do the work
@@ -85,23 +91,43 @@ class Signals:
             log.warning("no signals from Redis, slow polls go on: %s", exc or type(exc).__name__)
         self._has_failed = True
 
-    async def _pass_on(self, connection: AbstractConnection) -> None:
-        is_silent = False
+    async def _watch(self, pipe: Pipe, over: asyncio.Future[RedisError]) -> None:
+        """Wait until the connection is over, and find out if nobody says so.
+
+        Raises:
+            RedisError: What ended it.
+        """
+        loop = asyncio.get_running_loop()
+        since, is_asked = loop.time(), False
         while True:
-            message = await connection.read_response(timeout=self._listen_s)
-            match message:
-                case None:
-                    if is_silent:
-                        # A dead peer, or a proxy that forgot us: TCP alone would not tell for hours.
-                        raise TimeoutError("the subscription does not answer a PING")
-                    await connection.send_command("PING")
-                case [b"message", bytes(channel), bytes(data)]:
-                    self._on_message(channel.decode(), data)
-                case [b"subscribe", _, int(count)] if count == len(self._channels):
-                    self._live()
-            is_silent = message is None
+            await asyncio.wait((over,), timeout=since + self._listen_s - loop.time())
+            if over.done():
+                raise over.result()
+            if self._heard_at > since:
+                since, is_asked = self._heard_at, False
+            elif is_asked:
+                # A dead peer, or a proxy that forgot us: TCP alone would not tell for hours.
+                raise TimeoutError("the subscription does not answer a PING")
+            else:
+                pipe.send(("PING",))
+                since, is_asked = loop.time(), True
+
+    def _heard(self, over: asyncio.Future[RedisError], reply: Any) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
+        match reply:
+            case [b"message", bytes(channel), bytes(data)]:
+                self._on_message(channel.decode(), data)
+            case [b"subscribe", _, int(count)] if count == len(self._channels):
+                self._live()
+            case RedisError():
+                _end(over, reply)
 
     def _live(self) -> None:
         self._has_failed = False
         self._started.set()
         self._on_gap()
+
+
+def _end(over: asyncio.Future[RedisError], error: RedisError) -> None:
+    if not over.done():
+        over.set_result(error)

@@ -21,9 +21,9 @@ from redis.exceptions import RedisError
 from shared.job import Job, JobState
 from shared.store import keys, rq_layout
 from shared.store.connect import Store
+from shared.store.pipe import Arg
 from shared.store.reading import read_jobs
 from shared.store.replies import replies_of, reply_of
-from shared.store.round_trips import Arg
 from shared.store.scripts import translate
 from shared.store.waiting import read_object
 

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from shared.store import keys, rq_layout
 from shared.store.connect import Store
-from shared.store.round_trips import Arg
+from shared.store.pipe import Arg
 from shared.store.scripts import run_once, translate
 
 WORKER_TTL_S = 60

@@ -30,7 +30,7 @@ def batch(jobs: int) -> list[Submission]:
 
 
 async def submit(jobs: int, die_after: int) -> None:
-    send, sent = scripts.ScriptRunner._send, 0
+    send, sent = scripts.ScriptRunner._run, 0
 
     async def watched(self: Any, script: scripts.Script, args: Sequence[Any]) -> Any:
         nonlocal sent
@@ -40,7 +40,7 @@ async def submit(jobs: int, die_after: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return reply
 
-    scripts.ScriptRunner._send = watched  # type: ignore[method-assign]
+    scripts.ScriptRunner._run = watched  # type: ignore[method-assign]
     settings = load_settings(env=os.environ)
     registry = ProviderRegistry.from_settings(settings, env=os.environ)
     async with Producer.open(settings, registry=registry) as producer:

@@ -89,11 +89,11 @@ def did_something(name: str, reply: Any) -> bool:
 
 
 def watch_scripts() -> None:
-    send = scripts.ScriptRunner._send
+    run = scripts.ScriptRunner._run
     renew = leases.run_once
 
     async def watched(self: Any, script: scripts.Script, args: Sequence[Any]) -> Any:
-        reply = await send(self, script, args)
+        reply = await run(self, script, args)
         if script.name in SCRIPT_STEPS and did_something(script.name, reply):
             reached(SCRIPT_STEPS[script.name])
         return reply
@@ -103,7 +103,7 @@ def watch_scripts() -> None:
         reached("renewed")
         return reply
 
-    scripts.ScriptRunner._send = watched  # type: ignore[method-assign]
+    scripts.ScriptRunner._run = watched  # type: ignore[method-assign]
     leases.run_once = watched_renewal
 
 

@@ -77,7 +77,8 @@ end
 local providers, closed, n_lanes = {}, {}, tonumber(ARGV[9])
 local function look_over(p)
   add_lanes(p, n_lanes)
-  p.backlog = p.backlog + redis.call('LLEN', quarantine_key(p.name .. '.'))
+  p.suspects = redis.call('LLEN', quarantine_key(p.name .. '.'))
+  p.backlog = p.backlog + p.suspects
   if p.backlog == 0 then return end
   local until_at, moves_on = closed_until(p)
   if until_at then

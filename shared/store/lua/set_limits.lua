@@ -21,7 +21,7 @@ if next(config) then
 else
   redis.call('HDEL', LIMITS, ARGV[1])
 end
-s.limits = limits_of(s.name)
+s.limits = read_limits(redis.call('HGET', LIMITS, s.name))
 for _, field in ipairs({'stated_rpm', 'stated_tpm', 'stated_concurrency', 'adaptive', 'gentle', 'factor', 'grown_at'}) do
   s.state[field] = nil
 end

@@ -87,6 +87,17 @@ async def test_respond_async_answers_with_the_jobs_address(api: httpx.AsyncClien
     assert answer.json()["status"] == "queued"
 
 
+async def test_respond_async_never_waits(api: httpx.AsyncClient, hand: Hand) -> None:
+    """Also where the job has ended meanwhile: who asks for an address gets one."""
+    headers = {"Idempotency-Key": "k"}
+    asking = asyncio.create_task(api.post("/chat/completions", json=CHAT, headers=headers))
+    (grant,) = await claim(hand)
+    await hand.answer(grant)
+    assert (await asking).status_code == 200
+    again = await api.post("/chat/completions", json=CHAT, headers={**headers, "Prefer": "respond-async"})
+    assert (again.status_code, again.json()["status"]) == (202, "completed")
+
+
 async def test_preferred_wait_ends_with_the_job_or_its_address(api: httpx.AsyncClient, hand: Hand) -> None:
     """Nobody runs the first; the second is answered in time."""
     late = await api.post("/chat/completions", json=CHAT, headers={"Prefer": "wait=0"})

@@ -87,13 +87,12 @@ local function push_ids(command, ids_by_queue)
   end
 end
 
--- A job that has ended, for a waiter that wants it at once: "<id> <length of each field, - for none>" and, after a line break, the
--- fields as reading.py reads them. nil for a long answer, which is read by whoever wants it: buffers of subscribers are bounded.
-local WHOLE_BYTES = 16384
-local function whole_job(id)
-  local key = job_key(id)
-  if redis.call('HSTRLEN', key, 'cq_result') > WHOLE_BYTES then return nil end
-  local fields = redis.call('HMGET', key, 'status', 'cq_state', 'origin', 'cq_info', 'cq_attempts', 'created_at', 'started_at', 'ended_at',
+-- Jobs that have ended, for waiters that want them at once: "<id> <length of each field, - for none>" and, after a line break, the
+-- fields as reading.py reads them. Of a long answer only the id is told, whoever wants it reads it: buffers of subscribers are bounded.
+local whole = {most_bytes = 16384, too_long = {}}
+function whole.job(id)
+  if whole.too_long[id] then return id end
+  local fields = redis.call('HMGET', job_key(id), 'status', 'cq_state', 'origin', 'cq_info', 'cq_attempts', 'created_at', 'started_at', 'ended_at',
     'cq_result', 'cq_error', 'cq_wait', 'worker_name', 'cq_hops', 'cq_tries')
   local lengths, bytes = {id}, 0
   for i, field in ipairs(fields) do
@@ -101,15 +100,11 @@ local function whole_job(id)
     bytes = bytes + #(field or '')
     fields[i] = field or ''
   end
-  return bytes <= 2 * WHOLE_BYTES and table.concat(lengths, ' ') .. '\n' .. table.concat(fields) or nil
+  return bytes <= 2 * whole.most_bytes and table.concat(lengths, ' ') .. '\n' .. table.concat(fields) or id
 end
 
 -- Channels of waiters to tell, filled by finish(), flushed by notify(): one message a channel and call, or a job where they want it whole.
 local to_notify = {}
-local function tell_whole(channel, ids)
-  for _, id in ipairs(ids) do redis.call('PUBLISH', channel, whole_job(id) or id) end
-end
-
 local function notify()
   for channel, ids in pairs(to_notify) do
     if channel == WEBHOOKS then
@@ -117,7 +112,7 @@ local function notify()
       for _, id in ipairs(ids) do due[#due + 1], due[#due + 2] = NOW_MS, 'job:' .. id end
       pcall(call_many, 'ZADD', 'chatq:webhooks:due', due)
     elseif string.match(channel, '^chatq:answers:%x+$') then
-      tell_whole(channel, ids)
+      for _, id in ipairs(ids) do redis.call('PUBLISH', channel, whole.job(id)) end
     else
       redis.call('PUBLISH', channel, table.concat(ids, ' '))
     end
@@ -305,6 +300,7 @@ local function finish(job, kind, field, value)
   entries[#entries + 1], entries[#entries + 2] = life.ends_at, job.id
   together.bytes = together.bytes + job.bytes
   if job.notify then
+    if value and #value > whole.most_bytes then whole.too_long[job.id] = true end
     for channel in string.gmatch(job.notify, '%S+') do
       local ids = to_notify[channel]
       if ids then ids[#ids + 1] = job.id else to_notify[channel] = {job.id} end
@@ -347,7 +343,8 @@ local function commit()
   end
   if next(minute) then
     local key = 'chatq:minute:' .. math.floor(NOW_S / 60)
-    for field, n in pairs(minute) do redis.call('HINCRBY', key, field, n) end
-    redis.call('EXPIRE', key, 3 * 3600)
+    local is_new
+    for field, n in pairs(minute) do is_new = redis.call('HINCRBY', key, field, n) == n or is_new end
+    if is_new then redis.call('EXPIRE', key, 3 * 3600) end
   end
 end

@@ -4,12 +4,12 @@ local LEAST_FACTOR, RECOVER_PER_MS = 0.05, 0.05 / 10000 -- a rate that was cut g
 local LEAST_WAIT_MS = 100
 local OUTPUT_STEP = 0.05 -- share of a new answer's size in the running mean
 
--- n good answers of calls sent after the last cut: the way up. `busy` = slots used before they were freed.
-local function grow(s, n, busy)
+-- n good answers of calls sent after the last cut: the way up. Their slots are not freed yet.
+local function grow(s, n)
   local st = s.state
   if NOW < (st.quiet_until or 0) then return end
   local limit = st.adaptive or (s.adapts and not has_limits(s) and FIRST_CONCURRENCY)
-  if limit and busy >= 0.75 * limit and limit < MOST_CONCURRENCY then
+  if limit and used(s) >= 0.75 * limit and limit < MOST_CONCURRENCY then
     st.adaptive = limit + n * (st.gentle and GROW or 1)
     s.dirty = true
   end

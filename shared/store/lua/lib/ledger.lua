@@ -21,14 +21,12 @@ local function decoded(json)
   return ok and type(value) == 'table' and value or {}
 end
 
-local state_of
+local read_state
 do
   -- Only numbers and our two texts are taken from a state: anybody can write to Redis.
   local TEXTS = {breaker = true, opened_why = true}
-  function state_of(name)
-    local json = redis.pcall('GET', 'chatq:scope:' .. name) -- an error (a key of another type) is a table; writing the state mends it
+  function read_state(json)
     local state = {}
-    if type(json) ~= 'string' then json = nil end
     for field, value in pairs(json and decoded(json) or state) do
       if type(value) == 'number' and value == value and math.abs(value) < 1e15 or TEXTS[field] then state[field] = value end
     end
@@ -36,11 +34,10 @@ do
   end
 end
 
-local limits_of
+local read_limits
 do
   local LIMIT_NAMES = {'rpm', 'tpm', 'concurrency', 'slice_ms', 'weight'}
-  function limits_of(name)
-    local json = redis.call('HGET', LIMITS, name)
+  function read_limits(json)
     if not json then return {} end
     local config, limits = decoded(json), {}
     for _, source in ipairs({'file', 'set'}) do
@@ -121,16 +118,27 @@ local function price(s)
   end
 end
 
+-- Loads two scopes, or one, in one step. What stands as a state under a key of another type counts as none; writing it mends it.
 local scopes = {}
-local function scope(name)
-  local s = scopes[name]
-  if not s then
-    local adapts = string.sub(name, 1, 8) == 'account:'
-    s = {name = name, adapts = adapts, limits = limits_of(name), state = state_of(name), granted = {}, freed = 0}
-    price(s)
-    scopes[name] = s
+local function load_scopes(name, other)
+  if other and (scopes[name] or scopes[other]) then
+    load_scopes(name)
+    name, other = other, nil
   end
-  return s
+  if scopes[name] then return end
+  local names, keys = {name, other}, {'chatq:scope:' .. name, other and 'chatq:scope:' .. other}
+  local limits, states = redis.call('HMGET', LIMITS, unpack(names)), redis.call('MGET', unpack(keys))
+  for i, loaded in ipairs(names) do
+    local adapts = string.sub(loaded, 1, 8) == 'account:'
+    local s = {name = loaded, adapts = adapts, limits = read_limits(limits[i]), state = read_state(states[i]), granted = {}, freed = 0}
+    price(s)
+    scopes[loaded] = s
+  end
+end
+
+local function scope(name)
+  if not scopes[name] then load_scopes(name) end
+  return scopes[name]
 end
 
 -- What a provider's calls draw on: {provider, account} scopes; and with whose ("<client>\n<model>") also the model's and the
@@ -140,7 +148,8 @@ local function provider_scopes(provider)
   local d = drawn_on[provider]
   if not d then
     local account = redis.call('HGET', 'chatq:accounts', provider) or provider
-    d = {provider = scope('provider:' .. provider), account = scope('account:' .. account), name = account, by_who = {}}
+    load_scopes('provider:' .. provider, 'account:' .. account)
+    d = {provider = scopes['provider:' .. provider], account = scopes['account:' .. account], name = account, by_who = {}}
     drawn_on[provider] = d
   end
   return d
@@ -151,8 +160,10 @@ local function call_scopes(provider, who)
   local d = of_provider.by_who[who]
   if not d then
     local client, model = string.match(who, '^([^\n]*)\n(.*)$')
-    d = {provider = of_provider.provider, account = of_provider.account, model = scope('model:' .. of_provider.name .. '/' .. model),
-      client = scope('client:' .. client), client_name = client, model_name = model, leaving = {}}
+    local of_model, of_client = 'model:' .. of_provider.name .. '/' .. model, 'client:' .. client
+    load_scopes(of_model, of_client)
+    d = {provider = of_provider.provider, account = of_provider.account, model = scopes[of_model], client = scopes[of_client],
+      client_name = client, model_name = model, leaving = {}}
     d.has_client_limits = next(d.client.limits) ~= nil
     d.limited, d.healthy = {d.account, d.model, d.client}, {d.provider, d.account, d.model}
     of_provider.by_who[who] = d

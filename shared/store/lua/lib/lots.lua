@@ -232,14 +232,14 @@ end
 
 local function tell_hungry()
   for _, s in pairs(scopes) do
-    if s.freed > 0 then
+    if s.freed > 0 and redis.call('EXISTS', hungry_lots_key(s), hungry_key(s)) > 0 then
       for _, word in ipairs(redis.call('SPOP', hungry_lots_key(s), LOTS_LET_OUT)) do
         local queue, lot = string.match(word, '^([^\n]*)\n(.*)$')
         if queue then release_lot(queue, lot) end
       end
       for _, who in ipairs(redis.call('SPOP', hungry_key(s), s.freed + 1)) do redis.call('PUBLISH', WAKE, '@' .. who) end
-      s.freed = 0
     end
+    s.freed = 0
   end
 end
 

@@ -141,7 +141,7 @@ local function count_scope(s, good, bad, sent_at)
   if s.adapts or s.ms_per_request or s.ms_per_token then add_served(s, good) end
   if sent_at >= (s.state.closed_at or 0) then
     forgive(s)
-    if bad == 0 then grow(s, good, used(s)) end -- a failing upstream is not pressed harder, nor cut
+    if bad == 0 then grow(s, good) end -- a failing upstream is not pressed harder, nor cut
   end
 end
 
