@@ -32,10 +32,11 @@ from shared.routing import Router
 from shared.settings import Settings
 from shared.store import keys
 from shared.store.connect import Store, sync_client
-from shared.store.grants import GrantStore, QueueKeeper
+from shared.store.grants import GrantStore
 from shared.store.groups import GroupStore
 from shared.store.leases import LeaseRenewer
 from shared.store.limits import LimitStore
+from shared.store.queue_keeper import QueueKeeper
 from shared.store.ratings import RatingStore
 from shared.store.signals import Signals
 from shared.store.workers import WorkerRecord

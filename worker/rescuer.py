@@ -8,7 +8,7 @@ import random
 import time
 
 from shared.errors import StoreError
-from shared.store.grants import QueueKeeper
+from shared.store.queue_keeper import QueueKeeper
 
 log = logging.getLogger(__name__)
 

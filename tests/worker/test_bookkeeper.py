@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 
 import orjson
 import pytest
 import redis
 
 from shared.background import end_tasks
+from shared.call_costs import read_sums
 from shared.store.connect import Store
 from tests.support import RedisServer, wait_until
 from worker import bookkeeper
@@ -32,6 +34,7 @@ async def test_costs_are_added_up(store: Store, raw: redis.Redis, monkeypatch: p
         raw.xadd("chatq:events", {"attempt": orjson.dumps(call | {"model": "n"})})
         (day,) = raw.keys("chatq:costs:2*")
         await wait_until(lambda: raw.hlen(day) == 2)
+        assert [read_sums(sums.encode()).cost_usd for sums in raw.hvals(day)] == [Decimal("0.5")] * 2
     finally:
         await end_tasks(folding)
         raw.delete("chatq:events")

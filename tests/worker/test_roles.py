@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from producer import JobState, Producer
-from shared.store.grants import Rescued
+from shared.store.queue_keeper import Rescued
 from shared.supervisor import Supervisor
 from simulator import Simulator
 from tests.support import RedisServer, WorkerRunner, ended, wait_until

@@ -24,12 +24,12 @@ from shared.store.grants import (
     Mirror,
     Outcome,
     OutcomeKind,
-    QueueKeeper,
     Release,
     ReleaseReason,
 )
 from shared.store.jobs import Accepted, Cost, JobStore, NewJob
 from shared.store.limits import LimitStore
+from shared.store.queue_keeper import QueueKeeper
 from tests.support import RedisServer
 
 REQUEST = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from shared.job import JobState
-from shared.store.grants import QUARANTINE_FULL, Load, Rescued
+from shared.store.grants import QUARANTINE_FULL, Load
+from shared.store.queue_keeper import Rescued
 from tests.shared.store.conftest import Bench
 
 
