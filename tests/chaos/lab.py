@@ -60,6 +60,9 @@ WORKER = ("-m", "tests.chaos.worker_main")
 TICK_S = 0.02
 """How often the test's own loop is looked at."""
 
+LATE_S = 0.03
+"""From then on a look is late; as `worker_main.LATE_S`."""
+
 
 class Lab:
     """Everything a run needs. Open it with `Lab.open`.
@@ -485,7 +488,7 @@ class Lab:
         while True:
             since = time.time()
             await asyncio.sleep(TICK_S)
-            if time.time() - since > 2 * TICK_S:
+            if time.time() - since > LATE_S:
                 self.declared.delays.append(Delay(since, time.time()))
 
     def _late_path(self, worker: str) -> Path:

@@ -59,7 +59,10 @@ TELL_S = 0.25
 """How often it says how many tasks it has."""
 
 TICK_S = 0.02
-"""How often its loop is looked at; late is what is over twice that."""
+"""How often its loop is looked at."""
+
+LATE_S = 0.03
+"""From then on a look is late. A call's way leads through half a dozen turns of the loop, each as late."""
 
 
 def reached(name: str) -> None:
@@ -159,7 +162,7 @@ def tell_lateness(path: Path) -> None:
 
         def look(since: float) -> None:
             now = time.time()
-            if now - since > 2 * TICK_S:
+            if now - since > LATE_S:
                 lines.write(f"{since} {now}\n")
             loop.call_later(TICK_S, look, now)
 
