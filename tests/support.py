@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import redis
@@ -114,6 +116,17 @@ def provider_env(upstream_url: str) -> dict[str, str]:
 
 
 KEYS = {"OLLAMA_CLOUD_KEY": "test-key-cloud", "OPENROUTER_API_KEY": "test-key-openrouter"}
+
+
+@contextmanager
+def no_file_left() -> Iterator[None]:
+    """This process can open nothing meanwhile, whatever it closes; what is open stays so."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def wait_until(is_true: Callable[[], bool], *, timeout_s: float = 20.0) -> None:

@@ -17,6 +17,7 @@ import redis.sentinel
 from redis.asyncio.connection import BlockingConnectionPool
 from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
+from redis.driver_info import DriverInfo
 from redis.exceptions import ConnectionError, NoPermissionError, RedisError, ResponseError
 from redis.retry import Retry
 
@@ -34,6 +35,9 @@ MAX_CONNECTIONS = 32
 
 SENTINEL_CONNECTIONS = 10_000
 """The pool behind Sentinel cannot wait for a connection, it would fail instead."""
+
+_DRIVER = DriverInfo()
+"""What connections say of the library. Each would read it from disk by itself, also when no file may be opened."""
 
 _SCHEME = re.compile(r"[a-z+]+:/*")
 
@@ -137,6 +141,7 @@ def async_client(url: str, settings: RedisSettings) -> redis.asyncio.Redis:
         "socket_connect_timeout": settings.connect_timeout_s,
         "retry": redis.asyncio.retry.Retry(NoBackoff(), 0),
         "protocol": 2,
+        "driver_info": _DRIVER,
     }
     if _SENTINEL.match(url):
         nodes, service, extra = _parse_sentinel(url)
@@ -172,6 +177,7 @@ def sync_client(url: str, settings: RedisSettings) -> redis.Redis:
         "socket_connect_timeout": settings.connect_timeout_s,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
+        "driver_info": _DRIVER,
     }
     if _SENTINEL.match(url):
         nodes, service, extra = _parse_sentinel(url)

@@ -167,11 +167,7 @@ async def test_worker_without_file_descriptors_harms_no_job(lab: Lab) -> None:
     evidence = await lab.evidence()
     check(evidence)
     calls = Counter(call.job for call in evidence.all_calls())
-    # Where the processor is scarce a lease of the lab may run out: such an attempt is counted apart.
-    attempts = {
-        job_id: int(job["cq_attempts"]) - int(job.get("cq_abandoned", 0))
-        for job_id, job in evidence.snapshot.jobs.items()
-    }
+    attempts = {job_id: int(job["cq_attempts"]) for job_id, job in evidence.snapshot.jobs.items()}
     assert attempts == calls == dict.fromkeys(lab.asks, 1)
     assert evidence.snapshot.totals["backoff"] > 0
-    assert lab.fleet.log(worker).count("Too many open files") == 1
+    assert lab.fleet.log(worker).count("fewer than 300 jobs at a time") == 1

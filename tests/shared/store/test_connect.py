@@ -14,8 +14,8 @@ import redis.asyncio
 
 from shared.errors import ConfigError, StoreError, StoreUnavailable, StoreUnsuitable
 from shared.settings import RedisSettings
-from shared.store.connect import Store, async_client, sync_client
-from tests.support import SERVERS, RedisServer
+from shared.store.connect import Store, async_client, close_client, sync_client
+from tests.support import SERVERS, RedisServer, no_file_left
 
 SETTINGS = RedisSettings(retry_s=0.2, connect_timeout_s=1)
 
@@ -169,6 +169,19 @@ async def test_sentinel_url_finds_the_master(tmp_path: Path) -> None:
         sentinel.kill()
         sentinel.wait()
         server.kill()
+
+
+@pytest.mark.parametrize("url", ["unix:///nowhere", "redis://127.0.0.1:1", "sentinel://127.0.0.1:1/main"])
+async def test_missing_file_descriptor_is_no_connection(url: str) -> None:
+    """What cannot be opened is Redis out of reach, for a moment: everybody asks again instead of ending."""
+    asynchronous, synchronous = async_client(url, SETTINGS), sync_client(url, SETTINGS)
+    with no_file_left():
+        with pytest.raises(redis.ConnectionError):
+            await asynchronous.ping()
+        with pytest.raises(redis.ConnectionError):
+            synchronous.ping()
+    synchronous.close()
+    await close_client(asynchronous)
 
 
 async def test_inspection_may_be_forbidden(own_server: RedisServer) -> None:

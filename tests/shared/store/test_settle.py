@@ -8,6 +8,7 @@ import pytest
 
 from shared.store.grants import OutcomeKind
 from tests.shared.store.conftest import Bench
+from tests.support import no_file_left
 
 
 async def test_outcome_is_stored_with_ttl(bench: Bench) -> None:
@@ -203,3 +204,12 @@ async def test_full_mirror_leaves_rq_result(bench: Bench) -> None:
     await worker.finalize([Outcome(grant, "completed", b'{"a":1}', b"", b"{}")], retry_s=5)
     assert bench.raw.xlen("rq:results:a") == 1
     assert bench.raw.exists(f"rq:execution:{grant.member}", "rq:executions:a") == 0
+
+
+async def test_two_trips_without_a_file_for_the_second_take_turns(bench: Bench) -> None:
+    """Nothing is left to connect with: an answer waits for the connection there is, and is not refused."""
+    await bench.submit("a", "b")
+    a, b = await bench.claim()
+    with no_file_left():
+        codes = await asyncio.gather(bench.end(a), bench.end(b))
+    assert codes == ["ok", "ok"]

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import gzip
-import resource
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import httpx
 import pytest
 
 from shared.errors import CredentialRejected, OutOfSockets, RequestRefused, UpstreamError, UpstreamUnavailable
+from tests.support import no_file_left
 from tests.worker.upstream.conftest import Caller
 from tests.worker.upstream.loopback import GOOD, GOOD_ANSWER, Conversation, chat_request, http_answer, running
 from worker.upstream.http import DOWN_WAIT_S
@@ -83,17 +82,6 @@ async def test_refused_connection_is_not_billed(caller: Caller) -> None:
     assert (error.code, error.maybe_billed) == ("connect_failed", False)
     assert (error.scope, error.wait_range_s) == ("provider", DOWN_WAIT_S)
     assert url in str(error)
-
-
-@contextmanager
-def no_file_left() -> Iterator[None]:
-    """This process can open nothing meanwhile, whatever it closes; what is open stays so."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
