@@ -95,7 +95,7 @@ def serve(make_settings: MakeSettings, simulator: Simulator) -> Serve:
         registry = ProviderRegistry.from_settings(settings, env=KEYS)
         async with (
             serve_api(settings, registry) as url,
-            httpx.AsyncClient(base_url=f"{url}/v1", timeout=30, trust_env=False) as client,
+            httpx.AsyncClient(base_url=f"{url}/v1", timeout=30, trust_env=False, verify=False) as client,
         ):
             yield client
 
