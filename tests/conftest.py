@@ -6,6 +6,7 @@ without any server fails; it does not skip.
 
 from __future__ import annotations
 
+import os
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -64,6 +65,9 @@ def _clean_url(server: RedisServer) -> Iterator[str]:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As of a shell that started the suite in the background; commands under test would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
+"""No authority is known: reading all of them takes longer than most tests, and each client of HTTP does it anew."""
 
 MakeSettings = Callable[..., Settings]
 
