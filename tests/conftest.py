@@ -55,11 +55,9 @@ def any_redis_url(any_redis_server: RedisServer) -> Iterator[str]:
 
 
 def _clean_url(server: RedisServer) -> Iterator[str]:
-    with server.client() as client:
-        client.flushall()
+    server.look.flushall()
     yield server.url
-    with server.client() as client:
-        assert keys_without_end(client) == []
+    assert keys_without_end(server.look) == []
 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import redis
@@ -73,6 +74,13 @@ class RedisServer:
         assert self.process is not None
         self.process.kill()
         self.process.wait()
+        if "look" in vars(self):
+            self.look.close()
+
+    @cached_property
+    def look(self) -> redis.Redis:
+        """A client that stays open, for what is done around each test."""
+        return self.client()
 
     def client(self, *, socket_timeout: float | None = None) -> redis.Redis:
         return redis.Redis(
@@ -93,11 +101,14 @@ PERMANENT = re.compile(
 
 def keys_without_end(client: redis.Redis) -> list[str]:
     """Keys that neither expire, nor are permanent, nor belong to an unfinished job."""
+    keys = [key for key in client.scan_iter(count=1000) if not PERMANENT.match(key)]
+    pipe = client.pipeline(transaction=False)
+    for key in keys:
+        pipe.ttl(key)
     return [
         key
-        for key in client.scan_iter(count=1000)
-        if client.ttl(key) == -1
-        and not PERMANENT.match(key)
+        for key, ttl_s in zip(keys, pipe.execute(), strict=True)
+        if ttl_s == -1
         and not (
             key.startswith("rq:job:") and client.hget(key, "status") in ("queued", "started", "scheduled")
         )
