@@ -21,7 +21,7 @@ demo: $(INSTALLED) ## Run 346 prompts through Redis, a worker and simulated prov
 	@$(BIN)/chatq demo
 
 test: lint typecheck ## Lint, type-check and test
-	$(BIN)/python -m pytest -p tests.parallel -n auto
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -p tests.parallel -n auto
 
 lint: $(INSTALLED) ## Check style and formatting
 	$(BIN)/ruff check .
