@@ -68,6 +68,8 @@ class RoundTrips:
                 await line.open(self._client)
         except builtins.TimeoutError:
             raise TimeoutError(f"no connection within {self._timeout_s:g} s") from None
+        except OSError as exc:  # as long as no file can be opened, say
+            raise ConnectionError(f"no connection: {exc}") from exc
         return line
 
     async def close(self) -> None:
