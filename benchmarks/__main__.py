@@ -152,12 +152,12 @@ def measure_k(quick: bool) -> list[Row]:
         ),
         (
             "(k) chat completions, API and worker on one core",
-            f"{ours.per_s:,.0f}/s, {ours.per_cpu_s:,.0f} a CPU second",
+            _carried_text(ours),
             "",
         ),
         (
             "(k) LiteLLM's proxy, one process",
-            f"{theirs.per_s:,.0f}/s, {theirs.per_cpu_s:,.0f} a CPU second",
+            _carried_text(theirs),
             "",
         ),
         (
