@@ -55,9 +55,12 @@ class Carried:
     per_cpu_s: float
 
 
-def overhead(*, calls: int) -> Overhead:
-    """(k) One call at a time to an upstream that takes 20 ms, straight and through the queue."""
-    with Lab(latency_s=0.02) as lab:
+def overhead(*, calls: int, latency_s: float) -> Overhead:
+    """(k) One call at a time to an upstream that takes so long, straight and through the queue.
+
+    The longer it takes, the less is left of chatq in the processor's caches, and the longer takes the same work.
+    """
+    with Lab(latency_s=latency_s) as lab:
         lab.worker(concurrency=100)
         _, api = lab.api(core=OTHER_CORE)
         os.sched_setaffinity(0, {WORKER_CORE})
