@@ -53,6 +53,7 @@ class Signals:
         self._started = asyncio.Event()
         self._has_failed = False
         self._heard_at = 0.0
+        self._words = 0
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -98,13 +99,13 @@ class Signals:
             RedisError: What ended it.
         """
         loop = asyncio.get_running_loop()
-        since, is_asked = loop.time(), False
+        since, is_asked, known = loop.time(), False, self._words
         while True:
             await asyncio.wait((over,), timeout=since + self._listen_s - loop.time())
             if over.done():
                 raise over.result()
-            if self._heard_at > since:
-                since, is_asked = self._heard_at, False
+            if self._words != known:  # counted: the loop's clock may stand still from question to answer
+                since, is_asked, known = self._heard_at, False, self._words
             elif is_asked:
                 # A dead peer, or a proxy that forgot us: TCP alone would not tell for hours.
                 raise TimeoutError("the subscription does not answer a PING")
@@ -114,6 +115,7 @@ class Signals:
 
     def _heard(self, over: asyncio.Future[RedisError], reply: Any) -> None:
         self._heard_at = asyncio.get_running_loop().time()
+        self._words += 1
         match reply:
             case [b"message", bytes(channel), bytes(data)]:
                 self._on_message(channel.decode(), data)

@@ -88,6 +88,26 @@ async def test_quiet_connection_is_kept(any_redis_url: str, any_redis_server: Re
     await store.close()
 
 
+async def test_coarse_clock_is_no_silence(
+    any_redis_url: str, any_redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvloop's clock has whole milliseconds: an answer may come at the very time of its question."""
+    loop = asyncio.get_running_loop()
+    fine = loop.time
+    monkeypatch.setattr(loop, "time", lambda: fine() // 0.05 * 0.05)
+    store = await opened(any_redis_url)
+    listener = Listener(store, listen_s=0.1)
+    with any_redis_server.client() as raw:
+        before = raw.info("commandstats").get("cmdstat_ping", {}).get("calls", 0)
+        await listener.signals.start()
+        await wait_until(
+            lambda: raw.info("commandstats").get("cmdstat_ping", {}).get("calls", 0) > before + 5
+        )
+    assert listener.gaps == 1
+    await listener.signals.stop()
+    await store.close()
+
+
 async def test_cancelled_start_subscribes_once(own_server: RedisServer) -> None:
     """The first start's task goes on and serves the second; `stop` ends it."""
     store = await opened(own_server.url)
