@@ -22,10 +22,7 @@ from producer.watch import Watch
 from shared.background import end_tasks
 from shared.catalogue import Catalogue
 from shared.chat import ChatRequest, encode_request, parse_request
-from shared.errors import (
-    JobNotFound,
-    JobRejected,
-)
+from shared.errors import JobNotFound, JobRejected
 from shared.group_follower import GroupFollower
 from shared.job import Job, JobState, Lane
 from shared.live_facts import LiveFacts

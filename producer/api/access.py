@@ -100,7 +100,7 @@ def _is_local(request: Request) -> bool:
     return all(_is_local_name(name) for name in named if name is not None)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)  # of up to 64 kB each, as heads go
 def _is_local_name(name: str) -> bool:
     """Whether an origin, or a host with its port, is of this machine."""
     try:

@@ -41,9 +41,7 @@ class Pipe(asyncio.Protocol):
         self._on_reply = on_reply
         self._on_lost = on_lost
         self._replies = hiredis.Reader(replyError=connection._parser.parse_error)
-        if connection._writer is None:
-            raise ConnectionError("the connection was closed before it was used")
-        self._transport = cast(asyncio.Transport, connection._writer.transport)
+        self._transport = cast(asyncio.Transport, cast(asyncio.StreamWriter, connection._writer).transport)
         self._transport.set_protocol(self)
 
     @classmethod
@@ -60,6 +58,9 @@ class Pipe(asyncio.Protocol):
             ConnectionError, TimeoutError: Nothing answers there.
         """
         connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+        if not connection.is_connected:
+            await pool.release(connection)
+            raise ConnectionError("the connection was closed before it was used")
         return cls(pool, connection, on_reply=on_reply, on_lost=on_lost)
 
     @property
@@ -70,10 +71,6 @@ class Pipe(asyncio.Protocol):
     def send(self, *commands: Command) -> None:
         """Send commands; their replies come in the same order."""
         self._transport.write(b"".join([_pack(tuple(command)) for command in commands]))
-
-    def abort(self) -> None:
-        """Give the connection up; `on_lost` is called."""
-        self._transport.abort()
 
     async def close(self) -> None:
         """Close the connection."""

@@ -43,12 +43,21 @@ _STATES = {
 """RQ status → public state; `cq_state` is finer and goes first (an expired job is `failed` to RQ)."""
 
 
-@lru_cache(maxsize=256)
+LONGEST_WORD = 32
+"""Of a status or state, in bytes; what is longer is none."""
+
+
 def state_of(status: bytes, fine: bytes | None) -> JobState:
     """The public state from RQ's status and chatq's finer word.
 
     `cq_state` counts only for ended jobs: RQ's own requeue resets the status and leaves our field behind.
     """
+    # Cut: what strangers wrote is not kept in memory as a whole.
+    return _known_state(status[:LONGEST_WORD], fine and fine[:LONGEST_WORD])
+
+
+@lru_cache(maxsize=256)
+def _known_state(status: bytes, fine: bytes | None) -> JobState:
     state = _STATES.get(status.decode(errors="replace"), JobState.QUEUED)
     if not fine or not state.is_terminal:
         return state

@@ -50,6 +50,17 @@ async def test_few_suspects_run_at_a_time(bench: Bench) -> None:
     assert len(await bench.claim(100, load={"p": Load(4, 3)})) == 1
 
 
+async def test_provider_that_is_asked_twice_in_a_claim_has_its_suspects_once(bench: Bench) -> None:
+    """What another provider leaves over goes to this one, whose quarantine is empty by then."""
+    await make_suspects(bench, "s")
+    await bench.submit(*"abcde")
+    await bench.submit(*"xyz", queue="q.default")
+    await bench.jobs.cancel(list("xyz"))  # tombstones: they are counted, and bring nothing
+    claimed = await bench.claim(6, load=("p", "q"))
+    assert sorted(grant.job_id for grant in claimed) == ["a", "b", "c", "d", "e", "s"]
+    assert bench.raw.hget("chatq:totals", "broken") is None
+
+
 async def test_suspect_that_killed_again_runs_alone(bench: Bench) -> None:
     """It waits until no other suspect runs in the worker without holding up the others, and then none joins it."""
     await make_suspects(bench, "a", "b")

@@ -73,19 +73,26 @@ async def test_silent_connection_is_replaced(any_redis_server: RedisServer, tmp_
         await store.close()
 
 
-async def test_quiet_connection_is_kept(any_redis_url: str, any_redis_server: RedisServer) -> None:
-    """A server that answers PING is alive, however little it has to say."""
-    store = await opened(any_redis_url)
-    listener = Listener(store, listen_s=0.02)
-    with any_redis_server.client() as raw:
-        before = raw.info("commandstats").get("cmdstat_ping", {}).get("calls", 0)
+async def stays_subscribed(url: str, server: RedisServer, *, listen_s: float) -> None:
+    """Over several silences, each ended by the answer to a PING."""
+    store = await opened(url)
+    listener = Listener(store, listen_s=listen_s)
+    with server.client() as raw:
+
+        def pings() -> int:
+            return int(raw.info("commandstats").get("cmdstat_ping", {}).get("calls", 0))
+
+        before = pings()
         await listener.signals.start()
-        await wait_until(
-            lambda: raw.info("commandstats").get("cmdstat_ping", {}).get("calls", 0) > before + 5
-        )
+        await wait_until(lambda: pings() > before + 5)
     assert listener.gaps == 1
     await listener.signals.stop()
     await store.close()
+
+
+async def test_quiet_connection_is_kept(any_redis_url: str, any_redis_server: RedisServer) -> None:
+    """A server that answers PING is alive, however little it has to say."""
+    await stays_subscribed(any_redis_url, any_redis_server, listen_s=0.02)
 
 
 async def test_coarse_clock_is_no_silence(
@@ -95,17 +102,7 @@ async def test_coarse_clock_is_no_silence(
     loop = asyncio.get_running_loop()
     fine = loop.time
     monkeypatch.setattr(loop, "time", lambda: fine() // 0.05 * 0.05)
-    store = await opened(any_redis_url)
-    listener = Listener(store, listen_s=0.1)
-    with any_redis_server.client() as raw:
-        before = raw.info("commandstats").get("cmdstat_ping", {}).get("calls", 0)
-        await listener.signals.start()
-        await wait_until(
-            lambda: raw.info("commandstats").get("cmdstat_ping", {}).get("calls", 0) > before + 5
-        )
-    assert listener.gaps == 1
-    await listener.signals.stop()
-    await store.close()
+    await stays_subscribed(any_redis_url, any_redis_server, listen_s=0.1)
 
 
 async def test_cancelled_start_subscribes_once(own_server: RedisServer) -> None:

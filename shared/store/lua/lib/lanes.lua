@@ -207,7 +207,8 @@ do
   -- wait does not hold up the others, and moves on like any job.
   function serve_quarantine(provider, closed_until)
     local key = quarantine_key(provider.name .. '.')
-    for _ = 1, provider.suspects do
+    if provider.suspects == 0 then return end
+    for _ = 1, redis.call('LLEN', key) do -- anew: a provider may be asked more than once in a claim
       if touches >= TOUCHES or not closed_until and (provider.granted == 0 or provider.in_quarantine >= QUARANTINE_MOST) then return end
       local id = redis.call('LPOP', key)
       local job = look_at(id, guarded(redis.call, 'HGET', job_key(id), 'origin'), true)
