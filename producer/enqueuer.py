@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 
 from producer.submission import Submission, asked_models, prepare
+from shared.background import end_tasks
 from shared.errors import IdempotencyConflict, JobRejected, LaneFull
 from shared.job import Candidate, Lane
 from shared.live_facts import LiveFacts
 from shared.routing import Router
 from shared.settings import JobSettings
-from shared.store.jobs import BATCH, Accepted, Enqueued, JobStore, NewJob, Refusal
+from shared.store.jobs import BATCH, Accepted, JobStore, NewJob, Refusal
 
 AT_ONCE = 10
 """Jobs prepared before the loop has a turn: about 0.1 ms."""
+
+Result = tuple[str | JobRejected, Accepted | None]
+"""The job's id or the rejection, and what the store made of it; None = it did not come so far."""
 
 Expect = Callable[[Sequence[str]], None]
 """Told the ids that are about to be enqueued."""
@@ -37,33 +41,46 @@ class Enqueuer:
 
     async def enqueue(
         self, submissions: Iterable[Submission], *, channel: str = "", expect: Expect = lambda ids: None
-    ) -> list[tuple[str | JobRejected, Accepted | None]]:
+    ) -> list[Result]:
         """Prepare, announce the ids that are about to be enqueued, enqueue; one batch while Redis has another.
 
         Args:
             channel: Told when the jobs end; empty = nobody is.
 
         Returns:
-            The job id or the rejection for each submission, in order, and what the store made of it (None = it did
-            not come so far).
+            The result for each submission, in order.
 
         Raises:
             StoreFull, StoreUnavailable: Earlier ones of this call may be in.
         """
-        results: list[tuple[str | JobRejected, Accepted | None]] = []
-        sent: list[NewJob | JobRejected] = []
-        answer: asyncio.Task[Enqueued] | None = None
+        results: list[Result] = []
+        under_way: asyncio.Task[list[Result]] | None = None
         rest = iter(submissions)
-        while prepared := await self._prepare(list(islice(rest, BATCH))):
-            if answer is not None:
-                results += _results(sent, await asyncio.shield(answer))
-            jobs = [p for p in prepared if isinstance(p, NewJob)]
-            expect([job.id for job in jobs])
-            # Shielded: a caller that is cancelled must not tear the connection down in the middle of a write.
-            sent, answer = prepared, asyncio.create_task(self._jobs.enqueue(jobs, channel=channel))
-        if answer is not None:
-            results += _results(sent, await asyncio.shield(answer))
-        return results
+        try:
+            while batch := list(islice(rest, BATCH)):
+                prepared = await self._prepare(batch)
+                if under_way is not None:
+                    results += await under_way
+                sending = self._send(prepared, channel, expect)
+                if len(batch) < BATCH:  # the last one
+                    return results + await sending
+                under_way = asyncio.create_task(sending, name="enqueue")
+            return results + await under_way if under_way is not None else results
+        finally:
+            if under_way is not None:
+                await end_tasks(under_way)
+
+    async def _send(
+        self, prepared: Sequence[NewJob | JobRejected], channel: str, expect: Expect
+    ) -> list[Result]:
+        jobs = [p for p in prepared if isinstance(p, NewJob)]
+        expect([job.id for job in jobs])
+        enqueued = await self._jobs.enqueue(jobs, channel=channel)
+        codes = iter(enqueued.codes)
+        return [
+            _result(p, next(codes), enqueued.refusals.get(p.queue)) if isinstance(p, NewJob) else (p, None)
+            for p in prepared
+        ]
 
     async def _prepare(self, submissions: Sequence[Submission]) -> list[NewJob | JobRejected]:
         """Prepare a batch; one that asks groups with what is known of their candidates now.
@@ -97,15 +114,7 @@ class Enqueuer:
         return prepared
 
 
-def _results(
-    prepared: Sequence[NewJob | JobRejected], enqueued: Enqueued
-) -> Iterator[tuple[str | JobRejected, Accepted | None]]:
-    codes = iter(enqueued.codes)
-    for p in prepared:
-        yield _result(p, next(codes), enqueued.refusals.get(p.queue)) if isinstance(p, NewJob) else (p, None)
-
-
-def _result(job: NewJob, code: Accepted, refusal: Refusal | None) -> tuple[str | JobRejected, Accepted]:
+def _result(job: NewJob, code: Accepted, refusal: Refusal | None) -> Result:
     if code is Accepted.CONFLICT:
         text = f"the idempotency key belongs to job {job.id}, which has another body"
         return IdempotencyConflict(text, job_id=job.id), code

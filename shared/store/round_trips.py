@@ -13,6 +13,7 @@ from typing import Any
 import redis.asyncio
 from redis.exceptions import ConnectionError, ReadOnlyError, TimeoutError
 
+from shared.errors import StoreError
 from shared.store.pipe import Command, Pipe
 
 
@@ -28,7 +29,9 @@ class RoundTrips:
     def __init__(self, client: redis.asyncio.Redis, *, timeout_s: float, most: int) -> None:
         self._client = client
         self._timeout_s = timeout_s
+        self._most = most
         self._room = asyncio.Semaphore(most)
+        self._is_closed = False
         self._idle: list[_Line] = []
 
     async def __call__(self, *commands: Command) -> list[Any]:
@@ -40,10 +43,13 @@ class RoundTrips:
 
         Raises:
             ConnectionError, TimeoutError: No answer; each command may or may not have been executed.
+            StoreError: Closed before; nothing was sent.
         """
         if not commands:
             return []
+        self._see_that_open()
         async with self._room:
+            self._see_that_open()  # still, after the wait
             line = await self._take()
             try:
                 replies = await line.ask(commands, self._timeout_s)
@@ -72,8 +78,16 @@ class RoundTrips:
             raise ConnectionError(f"no connection: {exc}") from exc
         return line
 
+    def _see_that_open(self) -> None:
+        if self._is_closed:
+            raise StoreError("the connections to Redis were closed before")
+
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, as soon as the trips under way have ended; there are no more trips."""
+        if not self._is_closed:
+            self._is_closed = True
+            for _ in range(self._most):
+                await self._room.acquire()
         for line in self._idle:
             await line.close()
         self._idle.clear()

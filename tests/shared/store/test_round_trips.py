@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
+from shared.errors import StoreError
 from shared.settings import RedisSettings
 from shared.store.connect import async_client, close_client
 from shared.store.round_trips import RoundTrips
@@ -114,4 +115,24 @@ async def test_nobody_there_is_said(tmp_path: Path) -> None:
     opened = Opened(f"unix://{tmp_path}/none.sock")
     with pytest.raises(ConnectionError):
         await opened.send(("PING",))
+    await opened.close()
+
+
+async def test_closing_lets_trips_under_way_end(redis_server: RedisServer) -> None:
+    """Those that took turns for a connection, and all later ones, are refused: nobody would close theirs."""
+    opened = Opened(redis_server.url, most=1)
+    under_way = asyncio.create_task(opened.send(("BLPOP", "list", 0)))
+    with redis_server.client() as raw:
+        while not raw.info("clients")["blocked_clients"]:
+            await asyncio.sleep(0)
+        in_turn = asyncio.create_task(opened.send(("ECHO", "a")))
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(opened.close())
+        await asyncio.sleep(0)
+        raw.rpush("list", "one")
+        assert await under_way == [[b"list", b"one"]]
+    for late in (in_turn, opened.send(("ECHO", "b"))):
+        with pytest.raises(StoreError, match="closed before"):
+            await late
+    await closing
     await opened.close()
