@@ -19,6 +19,7 @@ from shared.providers import ProviderRegistry
 from shared.settings import Settings, load_settings
 from shared.store.connect import Store
 from simulator import Simulator, SimulatorConfig
+from tests.ports import reserved_port
 from tests.support import KEYS, SERVERS, RedisServer, WorkerRunner, keys_without_end, provider_env
 
 
@@ -98,6 +99,20 @@ def workers(
         runner = WorkerRunner(redis_url, simulator.url, tmp_path, client)
         yield runner
         runner.kill_all()
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """For a server that must listen on TCP."""
+    with reserved_port() as number:
+        yield number
+
+
+@pytest.fixture
+def other_port() -> Iterator[int]:
+    """For one more."""
+    with reserved_port() as number:
+        yield number
 
 
 @pytest.fixture

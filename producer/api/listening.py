@@ -56,14 +56,14 @@ def open_sockets(bind: str, count: int) -> list[socket.socket]:
     opened: list[socket.socket] = []
     try:
         family, _, _, _, _ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # One that does not share comes first: sharing with another server of this user would go unnoticed.
-        first = _listen(family, host, port)
         if count == 1:
-            return [first]
-        port = first.getsockname()[1]
-        first.close()
+            return [_listen(family, host, port)]
+        if port:
+            # One that does not share comes first: sharing with another server of this user would go unnoticed.
+            _listen(family, host, port).close()
         for _ in range(count):
             opened.append(_listen(family, host, port, is_shared=True))
+            port = opened[0].getsockname()[1]
     except OSError as exc:
         for one in opened:
             one.close()

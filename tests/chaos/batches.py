@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +26,7 @@ import orjson
 
 from shared.store.jobs import id_from_key
 from simulator import Simulator, SimulatorConfig
-from tests.chaos.servers import free_port
+from tests.ports import reserved_port
 from tests.support import ROOT, SERVERS, RedisServer, provider_env
 
 ATTEMPTS = 3
@@ -126,10 +127,11 @@ async def run(
     dice, report = random.Random(seed), Report()
     log = folder / "calls.jsonl"
     server = RedisServer(SERVERS[max(SERVERS)], folder, appendonly="yes", appendfsync="always")
-    server.start()
-    port = free_port()
     config = SimulatorConfig(latency=latency, faults={"503": fault}, log_path=log)
-    try:
+    with ExitStack() as stack:
+        server.start()
+        stack.callback(server.kill)
+        port = stack.enter_context(reserved_port())
         async with Simulator(config) as simulator:
             fleet = Fleet(_env(server, simulator.url, port, folder), folder)
             try:
@@ -160,8 +162,6 @@ async def run(
             finally:
                 fleet.kill_all()
         _count_calls(log, batch["id"], lines, report)
-    finally:
-        server.kill()
     return report
 
 

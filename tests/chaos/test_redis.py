@@ -15,7 +15,6 @@ from tests.chaos.checker import check
 from tests.chaos.evidence import Limit
 from tests.chaos.lab import LEASE_S, PRIMARY, Lab, limit_env, script_marker
 from tests.chaos.load import Load
-from tests.chaos.servers import free_port
 from tests.support import SERVERS, RedisServer, ended, wait_until
 
 MIX = Load(
@@ -173,16 +172,16 @@ async def test_emptied_redis_is_noticed_and_refilled(lab: Lab) -> None:
     check(await lab.evidence())
 
 
-async def test_failover_with_lag_loses_only_the_lag(tmp_path: Path) -> None:
+async def test_failover_with_lag_loses_only_the_lag(tmp_path: Path, port: int, other_port: int) -> None:
     """F20, F21: a replica that stopped copying takes over; the old primary becomes read-only, then nobody's.
 
     What it had not copied is lost, as declared; a client submits it again under the same ids.
     """
-    port, lag_s, longest_call_s = free_port(), 0.4, 0.3
+    lag_s, longest_call_s = 0.4, 0.3
     options = {"appendonly": "no", "port": str(port), "repl-diskless-sync-delay": "0"}
     async with Lab.open(tmp_path / "lab", redis_options=options, producer_via_proxy=True) as lab:
         (tmp_path / "replica").mkdir()
-        replica = RedisServer(SERVERS[max(SERVERS)], tmp_path / "replica", port=str(free_port()))
+        replica = RedisServer(SERVERS[max(SERVERS)], tmp_path / "replica", port=str(other_port))
         lab.failovers.append(replica)
         await asyncio.to_thread(replica.start)
         lab.upstreams[PRIMARY].set(latency=f"uniform:0.05,{longest_call_s}")

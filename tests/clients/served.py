@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from tests.chaos.servers import free_port
+from tests.ports import reserved_port
 from tests.support import ROOT, provider_env
 
 CHATQ = str(Path(sys.executable).with_name("chatq"))
@@ -89,7 +89,7 @@ def serve(folder: Path, models: str = "", **settings: str) -> Iterator[Served]:
     with ExitStack() as stack:
         upstream = Upstream(stack.enter_context(_simulator(folder, models)))
         stack.callback(upstream.close)
-        bind = f"127.0.0.1:{free_port()}"
+        bind = f"127.0.0.1:{stack.enter_context(reserved_port())}"
         env = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +17,6 @@ from shared.store.connect import Store, async_client, close_client, sync_client
 from tests.support import SERVERS, RedisServer, no_file_left
 
 SETTINGS = RedisSettings(retry_s=0.2, connect_timeout_s=1)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -75,10 +68,10 @@ async def test_old_server_is_refused(own_server: RedisServer, monkeypatch: pytes
         await opened(own_server.url)
 
 
-async def test_silent_address_is_unavailable(tmp_path: Path) -> None:
+async def test_silent_address_is_unavailable(tmp_path: Path, port: int) -> None:
     """The message says what to check."""
     with pytest.raises(StoreUnavailable, match="CHATQ_REDIS_URL"):
-        await opened(f"redis://127.0.0.1:{free_port()}/0")
+        await opened(f"redis://127.0.0.1:{port}/0")
     with pytest.raises(StoreUnavailable):
         await opened(f"unix://{tmp_path / 'nobody.sock'}")
 
@@ -131,9 +124,8 @@ def test_tls_url_makes_tls_connections() -> None:
     assert sync_client("rediss://h:1/0", SETTINGS).connection_pool.connection_class is redis.SSLConnection
 
 
-async def test_tcp_url_with_database_works(tmp_path: Path) -> None:
+async def test_tcp_url_with_database_works(tmp_path: Path, port: int) -> None:
     """Plain `redis://host:port/db`."""
-    port = free_port()
     server = RedisServer(SERVERS[max(SERVERS)], tmp_path, port=str(port))
     server.start()
     store = await opened(f"redis://127.0.0.1:{port}/3")
@@ -144,15 +136,14 @@ async def test_tcp_url_with_database_works(tmp_path: Path) -> None:
     server.kill()
 
 
-async def test_sentinel_url_finds_the_master(tmp_path: Path) -> None:
+async def test_sentinel_url_finds_the_master(tmp_path: Path, port: int, other_port: int) -> None:
     """`sentinel://host:port/service`: a real sentinel, asynchronous and synchronous."""
-    port, sentinel_port = free_port(), free_port()
     server = RedisServer(SERVERS[max(SERVERS)], tmp_path, port=str(port))
     server.start()
     config = tmp_path / "sentinel.conf"
-    config.write_text(f"port {sentinel_port}\nsentinel monitor main 127.0.0.1 {port} 1\ndir {tmp_path}\n")
+    config.write_text(f"port {other_port}\nsentinel monitor main 127.0.0.1 {port} 1\ndir {tmp_path}\n")
     sentinel = subprocess.Popen([SERVERS[max(SERVERS)], str(config), "--sentinel"], stdout=subprocess.DEVNULL)
-    url = f"sentinel://127.0.0.1:{sentinel_port}/main"
+    url = f"sentinel://127.0.0.1:{other_port}/main"
     try:
         until = time.monotonic() + 10
         while True:
