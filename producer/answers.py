@@ -17,6 +17,7 @@ from shared.job import Job
 from shared.store import keys
 from shared.store.connect import Store
 from shared.store.jobs import Accepted, JobStore
+from shared.store.reading import Told
 
 TOGETHER = 100
 """Jobs that are registered in one call for many callers."""
@@ -67,8 +68,7 @@ class Answers:
         Raises:
             StoreFull, StoreUnavailable: As `Producer.submit`.
         """
-        async with _reaching(REACH_S):
-            await self._waiter.start()
+        await self._start(REACH_S)
         waits: list[Wait] = []
 
         def expect(job_ids: Sequence[str]) -> None:
@@ -88,29 +88,35 @@ class Answers:
             for result, code in results
         ]
 
-    async def finish(self, wait: Wait, *, timeout_s: float | None = None) -> Job:
+    async def finish(self, wait: Wait, *, timeout_s: float | None = None) -> Told:
         """Wait until the job has ended (see `Producer.wait`)."""
         give_up_at = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
         while True:
-            job = None
+            ended = None
             with wait:
                 if wait.is_registered or await self._register(wait.job_id, timeout_s):
                     try:
                         async with asyncio.timeout_at(give_up_at):
-                            job = await wait.until_told()
+                            ended = await wait.until_told()
                     except TimeoutError:
                         text = f"job {wait.job_id} has not ended within {timeout_s:g} s; it goes on"
                         raise WaitTimeout(text) from None
-            job = job or await self._get(wait.job_id)
-            if job.state.is_terminal:
-                return job
-            wait = self.expect(job.id)  # RQ's own requeue has set it back, or a stranger told us
+            ended = ended or Told.of(await self._get(wait.job_id))
+            if ended.state.is_terminal:
+                return ended
+            wait = self.expect(ended.id)  # RQ's own requeue has set it back, or a stranger told us
 
     async def _register(self, job_id: str, timeout_s: float | None) -> bool:
         """Subscribe and register for one job, in bounded time; returns whether the store knows it."""
-        async with _reaching(None if timeout_s is None else max(timeout_s, REACH_S)):
-            await self._waiter.start()
+        limit_s = None if timeout_s is None else max(timeout_s, REACH_S)
+        await self._start(limit_s)
+        async with _reaching(limit_s):
             return await self._reach(job_id)
+
+    async def _start(self, limit_s: float | None) -> None:
+        if not self._waiter.has_started:
+            async with _reaching(limit_s):
+                await self._waiter.start()
 
     async def _reach_many(self, job_ids: Sequence[str]) -> list[bool]:
         unknown = set(await self._waiter.register(job_ids))

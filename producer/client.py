@@ -238,7 +238,7 @@ class Producer:
             JobNotFound: No such job.
             StoreUnavailable: Redis was not reached within `timeout_s` (or `answers.REACH_S`, if that is longer).
         """
-        return await self.answers.finish(self.answers.expect(job_id), timeout_s=timeout_s)
+        return (await self.answers.finish(self.answers.expect(job_id), timeout_s=timeout_s)).read()
 
     async def cancel(self, job_id: str) -> JobState:
         """End a job: a queued one is never sent, a running call is dropped. Returns the state it is in now.

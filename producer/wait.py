@@ -6,7 +6,7 @@ import asyncio
 from types import TracebackType
 
 from producer.waiter import Waiter
-from shared.job import Job
+from shared.store.reading import Told
 
 
 class Wait:
@@ -21,7 +21,7 @@ class Wait:
         self.job_id = job_id
         self.is_registered = False
         self._waiter = waiter
-        self._ended: asyncio.Future[Job | None] = asyncio.get_running_loop().create_future()
+        self._ended: asyncio.Future[Told | None] = asyncio.get_running_loop().create_future()
         waiter.expect(job_id, self.tell)
 
     def __enter__(self) -> Wait:
@@ -36,11 +36,11 @@ class Wait:
         """Be told nothing any more."""
         self._waiter.drop(self.job_id, self.tell)
 
-    def tell(self, _job_id: str, job: Job | None) -> None:
-        """The job has ended; the job as it is then, if that came along."""
+    def tell(self, _job_id: str, ended: Told | None) -> None:
+        """The job has ended; what became of it, if that came along."""
         if not self._ended.done():
-            self._ended.set_result(job)
+            self._ended.set_result(ended)
 
-    async def until_told(self) -> Job | None:
+    async def until_told(self) -> Told | None:
         """Wait until it has ended."""
         return await self._ended

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from shared.background import end_tasks
 from shared.errors import StoreError
-from shared.job import Job
 from shared.store.connect import Store
 from shared.store.jobs import JobStore
-from shared.store.reading import read_ended
+from shared.store.reading import Told, read_ended
 from shared.store.signals import Signals
 
 log = logging.getLogger(__name__)
@@ -24,7 +23,7 @@ log = logging.getLogger(__name__)
 SLOW_POLL_S = 5.0
 """How long a lost message can delay a waiter."""
 
-Ended = Callable[[str, Job | None], None]
+OnEnd = Callable[[str, Told | None], None]
 """Told which job has ended, and what became of it if that is known."""
 
 
@@ -38,12 +37,17 @@ class Waiter:
     def __init__(self, store: Store, jobs: JobStore, channel: str) -> None:
         self.channel = channel
         self._jobs = jobs
-        self._waiting: dict[str, list[Ended]] = {}
+        self._waiting: dict[str, list[OnEnd]] = {}
         self._in_store: set[str] = set()
         self._check_all = asyncio.Event()
         self._signals = Signals(store, [self.channel], on_message=self._told, on_gap=self._check_all.set)
         self._start_lock = asyncio.Lock()
         self._poller: asyncio.Task[None] | None = None
+
+    @property
+    def has_started(self) -> bool:
+        """Whether `start` has been done."""
+        return self._poller is not None
 
     async def start(self) -> None:
         """Subscribe, once; `register` and `channel` are of use only after this."""
@@ -58,18 +62,18 @@ class Waiter:
             await end_tasks(self._poller)
         await self._signals.stop()  # a start that was given up half-way left it at work
 
-    def expect(self, job_id: str, ended: Ended) -> None:
-        """Have `ended` called once, in the loop, when the job ends.
+    def expect(self, job_id: str, on_end: OnEnd) -> None:
+        """Have `on_end` called once, in the loop, when the job ends.
 
         The store must know this waiter's channel: by an enqueue, told by `enqueued`, or by `register`.
         """
-        self._waiting.setdefault(job_id, []).append(ended)
+        self._waiting.setdefault(job_id, []).append(on_end)
 
-    def drop(self, job_id: str, ended: Ended) -> None:
+    def drop(self, job_id: str, on_end: OnEnd) -> None:
         """Take an expectation back; one that was met or never made is fine."""
         callbacks = self._waiting.get(job_id, [])
-        if ended in callbacks:
-            callbacks.remove(ended)
+        if on_end in callbacks:
+            callbacks.remove(on_end)
         if not callbacks:
             self._waiting.pop(job_id, None)
             self._in_store.discard(job_id)
@@ -99,11 +103,11 @@ class Waiter:
     def _told(self, _channel: str, data: bytes) -> None:
         self._ended(*read_ended(data))
 
-    def _ended(self, job_ids: Iterable[str], job: Job | None = None) -> None:
+    def _ended(self, job_ids: Iterable[str], ended: Told | None = None) -> None:
         for job_id in job_ids:
             self._in_store.discard(job_id)
-            for ended in self._waiting.pop(job_id, ()):
-                ended(job_id, job)
+            for on_end in self._waiting.pop(job_id, ()):
+                on_end(job_id, ended)
 
     async def _poll(self) -> None:
         while True:

@@ -13,6 +13,7 @@ from producer.waiter import Waiter
 from shared.errors import JobRejected, StoreError
 from shared.job import Job
 from shared.store.jobs import Accepted, JobStore
+from shared.store.reading import Told
 
 READ_BATCH = 100
 """Jobs read in one pipeline."""
@@ -133,7 +134,7 @@ class Watch:
     def _knows(self, job_id: str) -> bool:
         return job_id in self._waiting or job_id in self._ended
 
-    def _note(self, job_id: str, _job: Job | None = None) -> None:
+    def _note(self, job_id: str, _ended: Told | None = None) -> None:
         self._waiter.drop(job_id, self._note)
         if job_id in self._waiting:
             self._waiting.discard(job_id)

@@ -24,6 +24,7 @@ from producer.job_view import job_view
 from producer.wait import Wait
 from shared.errors import InvalidRequest, WaitTimeout
 from shared.job import Job, JobState, Lane
+from shared.store.reading import Told
 
 
 async def create(call: Call) -> Response:
@@ -55,7 +56,7 @@ async def create(call: Call) -> Response:
     return await _answer_within(call, wait, preference.wait_s, render)
 
 
-def completion(job: Job, tier: Any = None, headers: Mapping[str, str] | None = None) -> Response:
+def completion(ended: Told, tier: Any = None, headers: Mapping[str, str] | None = None) -> Response:
     """The ChatCompletion of an ended job.
 
     Args:
@@ -64,20 +65,20 @@ def completion(job: Job, tier: Any = None, headers: Mapping[str, str] | None = N
     Raises:
         ApiError: It ended without one.
     """
-    if job.state is not JobState.COMPLETED or job.response is None:
-        raise failure(job)
-    response = {**job.response}
+    if ended.state is not JobState.COMPLETED or ended.response is None:
+        raise failure(ended.read())
+    response = {**ended.response}
     if isinstance(tier, str) and tier in LANES_OF_TIERS and not response.get("service_tier"):
         response["service_tier"] = tier
-    return json_answer(response, headers={**(headers or {}), "x-chatq-job": job.id})
+    return json_answer(response, headers={**(headers or {}), "x-chatq-job": ended.id})
 
 
 async def _answer_within(call: Call, wait: Wait, wait_s: float, render: Render) -> Response:
-    job = await until_left(call.request.receive, _job_after(call, wait, wait_s))
-    if job is None:
+    seen = await until_left(call.request.receive, _seen_after(call, wait, wait_s))
+    if seen is None:
         await cancel_if_dropped(call, wait.job_id)
         return Response(status_code=204)  # nobody reads it
-    return render(job) if job.state.is_terminal else _accepted(job)
+    return render(seen) if seen.state.is_terminal else _accepted(seen.read())
 
 
 def _accepted(job: Job) -> Response:
@@ -86,12 +87,13 @@ def _accepted(job: Job) -> Response:
     return json_answer(job_view(job), 202, headers)
 
 
-async def _job_after(call: Call, wait: Wait, wait_s: float) -> Job:
+async def _seen_after(call: Call, wait: Wait, wait_s: float) -> Told:
+    """The job at its end, or as it is after that time."""
     producer = call.services.producer
     try:
         return await producer.answers.finish(wait, timeout_s=wait_s)
     except WaitTimeout:
-        return await producer.get(wait.job_id)
+        return Told.of(await producer.get(wait.job_id))
 
 
 def _flag(body: Mapping[str, Any], name: str) -> bool:

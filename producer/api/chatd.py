@@ -23,6 +23,7 @@ from producer.api.principal import Role
 from shared.errors import InvalidRequest, ProviderNotFound
 from shared.job import Job, JobState, Lane, WaitReason
 from shared.store.limits import ScopeView
+from shared.store.reading import Told
 
 _CLOSED = frozenset({WaitReason.COOLDOWN, WaitReason.BREAKER, WaitReason.CREDENTIALS, WaitReason.QUOTA})
 """What makes a provider unavailable."""
@@ -99,17 +100,17 @@ def _not_there(call: Call, exc: ProviderNotFound) -> ApiError:
     )
 
 
-def _answer(job: Job) -> Response:
-    if job.state is not JobState.COMPLETED or job.response is None:
-        raise _chatd_failure(job)
-    record: dict[str, Any] = job.response.get("chatq") or {}
-    choice = (job.response.get("choices") or [{}])[0]
-    usage = job.response.get("usage") or {}
+def _answer(ended: Told) -> Response:
+    if ended.state is not JobState.COMPLETED or ended.response is None:
+        raise _chatd_failure(ended.read())
+    record: dict[str, Any] = ended.response.get("chatq") or {}
+    choice = (ended.response.get("choices") or [{}])[0]
+    usage = ended.response.get("usage") or {}
     latency_s = record.get("latency_s")
     message = choice.get("message") or {}
     return json_answer(
         {
-            "id": job.id,
+            "id": ended.id,
             "provider": record.get("provider"),
             "model": record.get("upstream_model"),
             "content": message.get("content"),

@@ -19,7 +19,7 @@ from producer.api.errors import ApiError, as_api_error
 from producer.wait import Wait
 from shared.background import end_tasks
 from shared.errors import ChatqError
-from shared.job import Job
+from shared.store.reading import Told
 
 HEAD_S = 25.0
 """How long the head is delayed for a client that does not say how long it bears silence."""
@@ -30,7 +30,7 @@ MOST_HEAD_S = 300.0
 KEEP_ALIVE_S = 5.0
 """Longest interval of the blanks. Some clients end a connection that is silent for 10 s."""
 
-Render = Callable[[Job], Response]
+Render = Callable[[Told], Response]
 
 
 def head_delay_s(call: Call) -> float:
@@ -58,27 +58,34 @@ class HeldAnswer(Response):
         self._call = call
         self._wait = wait
         self._render = render
+        self._has_head = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Wait and answer; an ASGI application, as every response is one."""
-        waiting = asyncio.create_task(self._answer(), name="held-answer")
+        waiting = asyncio.create_task(self._answer(scope, receive, send), name="held-answer")
         leaving = asyncio.create_task(disconnected(receive), name="held-connection")
         try:
-            done, _ = await asyncio.wait(
-                (waiting, leaving),
-                timeout=head_delay_s(self._call),
-                return_when=asyncio.FIRST_COMPLETED,
+            await asyncio.wait(
+                (waiting, leaving), timeout=head_delay_s(self._call), return_when=asyncio.FIRST_COMPLETED
             )
-            if waiting in done:
-                await (await waiting)(scope, receive, send)
-            elif leaving in done:
+            if waiting.done() or self._has_head:  # the answer is there, or on its way
+                await waiting
+            elif leaving.done():
                 await self._left(waiting)
             else:
                 await self._keep_alive(waiting, leaving, send)
         finally:
             await end_tasks(waiting, leaving)
 
-    async def _answer(self) -> Response:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Response:
+        """Wait, and send the answer if nothing was sent so far: from here, as a step to another task takes time."""
+        response = await self._response()
+        if not self._has_head:
+            self._has_head = True
+            await response(scope, receive, send)
+        return response
+
+    async def _response(self) -> Response:
         try:
             return self._render(await self._call.services.producer.answers.finish(self._wait))
         except ApiError as exc:
@@ -90,6 +97,7 @@ class HeldAnswer(Response):
     async def _keep_alive(
         self, waiting: asyncio.Task[Response], leaving: asyncio.Task[None], send: Send
     ) -> None:
+        self._has_head = True
         headers = [(b"content-type", b"application/json"), (b"x-chatq-job", self._wait.job_id.encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         interval_s = min(KEEP_ALIVE_S, head_delay_s(self._call))

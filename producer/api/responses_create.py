@@ -48,7 +48,7 @@ async def create_response(call: Call) -> Response:
     if response.outcome is not None:
         return _kept_answer(response.outcome)
     wait = call.services.producer.answers.expect(job_id_of(response.id))
-    return HeldAnswer(call, wait, lambda job: _answer(call, response, job))
+    return HeldAnswer(call, wait, lambda ended: _answer(call, response, ended.read()))
 
 
 async def _known(call: Call, job_key: str, body: Mapping[str, Any]) -> StoredResponse | None:

@@ -29,8 +29,12 @@ def told(bench: Bench) -> Iterator[redis.client.PubSub]:
 
 
 def next_of(told: redis.client.PubSub) -> tuple[list[str], Job | None]:
+    """The ids and the job; what is known of it at once is the same as what is read."""
     message: Any = told.get_message(timeout=5)
-    return read_ended(message["data"])
+    ids, seen = read_ended(message["data"])
+    job = seen and seen.read()
+    assert seen is None or seen[:3] == (job.id, job.state, job.response)
+    return ids, job
 
 
 async def test_answer_comes_along(bench: Bench, told: redis.client.PubSub) -> None:
