@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from uvicorn.config import Config
@@ -120,7 +120,10 @@ class BoundedProtocol(HttpToolsProtocol):
         """The head is complete; the call begins."""
         self._has_begun = False
         self._stop_waiting()
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before and self.parser.get_method() != b"HEAD":
+            self.cycle.transport = cast(asyncio.Transport, _HeadWithBody(self.transport, self.loop))
 
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser did not take."""
@@ -159,6 +162,42 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_timer = self.loop.call_later(LINGER_S, self.transport.close)
         else:  # it would land inside another answer
             self.transport.close()
+
+
+class _HeadWithBody:
+    """What an answer is written to: its head waits for the first of its body, and they leave together.
+
+    uvicorn writes one after the other. That would be two packets, for each of which the caller is woken. What has
+    no body yet (a stream) is not kept for longer than until the loop's next turn.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head: bytes | None = None
+        self._leaving: asyncio.Handle | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._leaving is None:
+            self._head = data
+            self._leaving = self._loop.call_soon(self._flush)
+        elif self._head is not None:
+            self._flush(data)
+        else:
+            self._transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self, data: bytes = b"") -> None:
+        if self._head is not None and self._leaving is not None:
+            self._leaving.cancel()
+            self._transport.writelines([self._head, data])
+            self._head = None
 
 
 def _too_large() -> ApiError:
