@@ -30,6 +30,7 @@ from redis.exceptions import (
 )
 
 from shared.errors import StoreError, StoreFull, StoreUnavailable
+from shared.store.assembly import Part, needed, parts_of
 from shared.store.pipe import Arg
 from shared.store.round_trips import RoundTrips
 
@@ -54,7 +55,9 @@ class Script:
 
 @cache
 def load(name: str, *, with_flags: bool) -> Script:
-    """Read `lua/<name>.lua` with its libraries in front: `lib/base.lua`, and those it names (`-- include: …`).
+    """Read `lua/<name>.lua`, and in front of it what it uses of its libraries (see `assembly.py`).
+
+    They are `lib/base.lua`, and those it names (`-- include: …`).
 
     Args:
         name: File name without suffix.
@@ -68,8 +71,14 @@ def load(name: str, *, with_flags: bool) -> Script:
     text = text[shebang.end() :]
     include = _INCLUDE.match(text)
     libraries = ["base", *(include[1].split() if include else ())]
-    body = "".join((folder / "lib" / f"{library}.lua").read_text() for library in libraries) + text
+    parts = [part for library in libraries for part in _library(library)]
+    body = "".join(part.text for part in needed(parts, text)) + text
     return make(name, (shebang.group() if with_flags else "") + body)
+
+
+@cache
+def _library(name: str) -> list[Part]:
+    return parts_of((files("shared.store") / "lua" / "lib" / f"{name}.lua").read_text())
 
 
 def make(name: str, text: str) -> Script:

@@ -1,4 +1,4 @@
--- Common to all scripts; scripts.py puts it in front of each. Keys are RQ's (rq-internals §2) unless they start with chatq:.
+-- Common to all scripts; what a script uses of it is put in front (assembly.py, with the rule for libraries). Keys are RQ's (rq-internals §2) unless they start with chatq:.
 -- Vocabulary: member = "<job id>:<token>", the name of one grant, in chatq:leases (score: lease end, ms)
 -- and in rq:wip:<queue> (score +inf, so that no RQ tool's clock ever takes it for abandoned).
 local LEASES, EVENTS, TOTALS, WAKE = 'chatq:leases', 'chatq:events', 'chatq:totals', 'chatq:wake'
