@@ -41,12 +41,12 @@ local function add_lanes(provider, n_lanes)
     lane.queue = provider.name .. '.' .. lane.name
     local arrived, waiting = redis.call('LLEN', list_key(lane.queue)), nil
     if has_lots(lane.queue) then
-      release_due(lane.queue)
+      lots.release_due(lane.queue)
       lane.is_sorted = redis.call('EXISTS', fair_key(lane.queue)) == 1
     end
     lane.is_sorted = lane.is_sorted or arrived > 0 and redis.call('SCARD', 'chatq:tenants:' .. lane.queue) > 1
     if lane.is_sorted then
-      sort_arrivals(lane)
+      sorting.arrivals(lane)
       waiting = waiting_in(lane.queue) + (aside[lane.queue] or 0)
     end
     local first = redis.call('ZRANGE', later_key(lane.queue), 0, 0, 'WITHSCORES')
@@ -83,7 +83,7 @@ local function look_over(p)
   local until_at, moves_on = closed_until(p)
   if until_at then
     look_again(until_at)
-    remember_hold(p.name, '', p.closed_by, p.closed_why)
+    last_hold.remember(p.name, '', p.closed_by, p.closed_why)
     if moves_on then
       p.until_at = until_at
       closed[#closed + 1] = p
@@ -122,7 +122,7 @@ end
 -- Whatever breaks in one provider: what was granted gets its leases, and the others are served.
 local function serve_provider(p)
   local asked = p.granted
-  if not (pcall(serve_quarantine, p) and pcall(serve_lanes, p)) then count('broken') end
+  if not ((p.suspects == 0 or pcall(quarantine.serve, p)) and pcall(serve_lanes, p)) then count('broken') end
   local left = p.granted
   p.in_flight, p.backlog, p.granted = p.in_flight + asked - left, p.backlog - asked + left, 0
   p.is_done = left > 0
@@ -154,7 +154,7 @@ local function leave_lane(p, lane)
   call_many('LPUSH', list_key(lane.queue), left_over)
   local is_empty = redis.call('EXISTS', list_key(lane.queue)) == 0 -- hints on what stands in the list go with it
   if is_empty then redis.call('DEL', 'chatq:tenants:' .. lane.queue, 'chatq:movable:' .. lane.queue) end
-  if not p.is_saturated and (not is_empty or lane.is_sorted and next_lot(lane.queue)) then reply[2] = 1 end
+  if not p.is_saturated and (not is_empty or lane.is_sorted and lots.next(lane.queue)) then reply[2] = 1 end
 end
 
 for _, p in ipairs(providers) do
@@ -164,7 +164,7 @@ for _, p in ipairs(providers) do
 end
 -- With what one call may still do: a closed provider's backlog must not keep the others waiting.
 for _, p in ipairs(closed) do
-  if not pcall(drain_closed, p, p.until_at) then count('broken') end
+  if not pcall(sorting.drain, p, p.until_at) then count('broken') end
 end
 commit_lots()
 commit()

@@ -18,7 +18,7 @@ for i = 2, 1 + n_scopes do
   end
 end
 for i = 2 + n_scopes, #ARGV do
-  release_soon(ARGV[i])
+  lots.release_soon(ARGV[i])
   redis.call('PUBLISH', WAKE, ARGV[i])
 end
 commit_lots()

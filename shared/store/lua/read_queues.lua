@@ -37,7 +37,7 @@ local function describe(queue)
       if next(d.client.limits) then add_hold(provider, d.client) end
     end
   end
-  queues[queue] = {per_s = pace_of(queue, provider_scopes(name).account), oldest_age_ms = oldest_age_ms(queue)}
+  queues[queue] = {per_s = pace_of(queue, provider_scopes(name).account), oldest_age_ms = backlog.oldest_age_ms(queue)}
 end
 
 for _, queue in ipairs(ARGV) do pcall(describe, queue) end

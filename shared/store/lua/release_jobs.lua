@@ -36,17 +36,17 @@ local function place(job, reason, delay_ms, err, opens_at, late_error)
   if reason == 'drain' then
     put_back(job, reason)
   elseif reason == 'unrated' or reason == 'misrated' then
-    return (go_elsewhere(job, nil, reason == 'misrated') or go_anywhere(job)) and 'moved' or fail(job, 'failed', err)
+    return (move.elsewhere(job, nil, reason == 'misrated') or move.anywhere(job)) and 'moved' or fail(job, 'failed', err)
   elseif reason == 'next' then
-    return go_elsewhere(job, nil) and 'moved' or fail(job, 'failed', err)
+    return move.elsewhere(job, nil) and 'moved' or fail(job, 'failed', err)
   elseif reason == 'rate_limited' then
     opens_at = opens_at or NOW + delay_ms
     local is_late = job.deadline and opens_at > job.deadline - EPOCH
-    if (is_late or is_long(opens_at)) and go_elsewhere(job, opens_at) then return 'moved' end
-    if is_late then return is_rating(job) and go_anywhere(job) and 'moved' or fail(job, 'failed', late_error) end
+    if (is_late or is_long(opens_at)) and move.elsewhere(job, opens_at) then return 'moved' end
+    if is_late then return is_rating(job) and move.anywhere(job) and 'moved' or fail(job, 'failed', late_error) end
     put_back(job, reason)
   else
-    if reason == 'elsewhere' and go_elsewhere(job, NOW + delay_ms) then return 'moved' end
+    if reason == 'elsewhere' and move.elsewhere(job, NOW + delay_ms) then return 'moved' end
     if job.deadline and NOW_MS + delay_ms >= job.deadline then return fail(job, 'expired', err) end
     schedule(job, delay_ms, 'backoff')
   end

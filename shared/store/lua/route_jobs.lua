@@ -29,7 +29,7 @@ local function route(id, token, queue, event, shown, info, candidates)
   redis.call('HSET', job.key, 'cq_info', info, 'cq_attempts', job.attempts)
   redis.call('HDEL', job.key, 'cq_route', 'cq_error', 'cq_limited')
   if #way > 1 then redis.call('HSET', job.key, 'cq_route', candidates) end
-  move_job(job, false, 0, way[1])
+  move.to(job, false, 0, way[1])
   count('routed')
   return 'moved'
 end

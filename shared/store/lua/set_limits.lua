@@ -32,7 +32,7 @@ for field, ms in pairs({requests_at = s.ms_per_request or false, tokens_at = s.m
 end
 s.dirty = true
 for i = 3, #ARGV do
-  release_soon(ARGV[i])
+  lots.release_soon(ARGV[i])
   redis.call('PUBLISH', WAKE, ARGV[i])
 end
 commit_lots()

@@ -16,7 +16,7 @@ from tests.support import RedisServer
 
 LUA = {
     "redis", "cjson", "struct", "string", "math", "table", "unpack", "pairs", "ipairs", "next", "type", "tonumber",
-    "tostring", "pcall", "error", "ARGV",
+    "tostring", "pcall", "error", "setmetatable", "ARGV",
 }  # fmt: skip
 """What Redis gives to scripts, as far as ours use it."""
 

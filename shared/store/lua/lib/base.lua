@@ -1,4 +1,5 @@
--- Common to all scripts; what a script uses of it is put in front (assembly.py, with the rule for libraries). Keys are RQ's (rq-internals §2) unless they start with chatq:.
+-- Common to all scripts: what a script uses of it stands in front of it (assembly.py, with the rule for libraries).
+-- Keys are RQ's (rq-internals §2) unless they start with chatq:.
 -- Vocabulary: member = "<job id>:<token>", the name of one grant, in chatq:leases (score: lease end, ms)
 -- and in rq:wip:<queue> (score +inf, so that no RQ tool's clock ever takes it for abandoned).
 local LEASES, EVENTS, TOTALS, WAKE = 'chatq:leases', 'chatq:events', 'chatq:totals', 'chatq:wake'
@@ -20,6 +21,17 @@ do
     return name
   end
 end
+
+-- A module whose functions are defined when the first of them is called: Redis runs all definitions of a script at each call, and
+-- one costs about as much as a call of it. For what is not on the usual way; what it keeps, it keeps as long as a script runs.
+local RARELY = {}
+function RARELY.__index(module, name)
+  local define = module[1]
+  setmetatable(module, nil)
+  define(module)
+  return module[name]
+end
+local function rarely(define) return setmetatable({define}, RARELY) end
 
 -- Redis's clock: Unix milliseconds, and the same instant as RQ writes dates. Nobody else's clock counts.
 local TIME = redis.call('TIME')
@@ -44,19 +56,6 @@ do
       math.floor(rest / 3600), math.floor(rest % 3600 / 60), rest % 60, tonumber(TIME[2]))
   end
   NOW_ISO = iso_now()
-end
-
--- Unix ms of such a date; nil if it is none.
-local function unix_ms(iso)
-  local y, mo, d, h, mi, s = string.match(iso or '', '^(%d%d%d%d)-(%d%d)-(%d%d)T(%d%d):(%d%d):([%d.]+)')
-  if not y then return nil end
-  y, mo = tonumber(y), tonumber(mo)
-  if mo <= 2 then y = y - 1 end
-  local era = math.floor(y / 400)
-  local yoe = y - era * 400
-  local doy = math.floor((153 * (mo > 2 and mo - 3 or mo + 9) + 2) / 5) + d - 1
-  local days = era * 146097 + yoe * 365 + math.floor(yoe / 4) - math.floor(yoe / 100) + doy - 719468
-  return ((days * 24 + h) * 60 + mi) * 60000 + s * 1000
 end
 
 -- Redis does not roll a script back: one job's broken data (a key of another type) must not keep the work of its
@@ -195,7 +194,7 @@ local function parse_cost(cost)
 end
 
 -- What the scripts need to know of a job; nil when there is no hash.
-local read_job, read_ending
+local read_job
 do
   local JOB_FIELDS = {'status', 'cq_token', 'origin', 'cq_notify', 'result_ttl', 'failure_ttl', 'worker_name', 'cq_deadline', 'cq_cost',
     'cq_attempts', 'cq_max', 'cq_limited', 'cq_drained', 'cq_abandoned', 'cq_hops', 'cq_route', 'cq_state'}
@@ -208,8 +207,11 @@ do
       deadline = tonumber(f[8]), prompt = prompt, output = output, bytes = bytes, who = who, attempts = tonumber(f[10]) or 0, max = tonumber(f[11]), limited = tonumber(f[12]) or 0,
       drained = tonumber(f[13]) or 0, abandoned = tonumber(f[14]) or 0, hops = f[15], route = f[16], state = f[17]}
   end
+end
 
-  -- Of a job that ran, the part that is needed to end it: this is read for every answer.
+-- Of a job that ran, the part that is needed to end it: this is read for every answer.
+local read_ending
+do
   local ENDING_FIELDS = {'status', 'cq_token', 'origin', 'cq_notify', 'result_ttl', 'failure_ttl', 'cq_deadline', 'cq_cost'}
   function read_ending(id)
     local key = job_key(id)

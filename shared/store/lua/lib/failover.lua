@@ -3,8 +3,12 @@
 -- 'rating' behind them for a selector. cq_hops: the candidates it has been to, "<candidate>@<attempts before>" each, the present
 -- one last; x after one that can never do it. One attempt budget, and one pass over the route; after that it waits where it is, and
 -- moves again only from a candidate that is closed to one that is open.
-local is_long, move_job, go_elsewhere, go_anywhere
-do
+
+-- Whether waiting until then is worse than going on elsewhere.
+local function is_long(until_at) return until_at - NOW > get_policy().failover_after_ms end
+
+-- Where a job may go, and its way there.
+local move = rarely(function(move)
   local function hops_of(job)
     local visited, current = {}, 0
     for hop, unfit in string.gmatch(job.hops or '0@0', '(%d+)@%d+(x?)') do
@@ -13,9 +17,6 @@ do
     end
     return visited, current
   end
-
-  -- Whether waiting until then is worse than going on elsewhere.
-  function is_long(until_at) return until_at - NOW > get_policy().failover_after_ms end
 
   -- When a candidate takes calls again, by its closures and rates: a time before NOW = it does now. A slot may free at any moment.
   local function opens_at(provider, model)
@@ -75,7 +76,7 @@ do
   end
 
   -- Puts a job (no longer held, not in any list) on its new candidate's queue.
-  function move_job(job, is_unfit, index, candidate)
+  function move.to(job, is_unfit, index, candidate)
     local provider, model, prompt, output = unpack(candidate, 1, 4)
     if type(prompt) ~= 'number' or type(output) ~= 'number' then prompt, output = job.prompt, job.output end
     local client = string.match(job.who, '^[^\n]*')
@@ -103,14 +104,14 @@ do
 
   local function go_to(job, is_unfit, index, candidate)
     if is_rating(job) then redis.call('HDEL', job.key, 'cq_limited') end -- its waits were the selector's
-    move_job(job, is_unfit, index, candidate)
+    move.to(job, is_unfit, index, candidate)
     count('moved')
     tally('moved ' .. provider_of(job.origin) .. ' ' .. candidate[1], 1)
   end
 
   -- Goes on with another candidate, if there is a better place than this one. stays_until: see choose_candidate; a candidate that
   -- cannot keep the job is not tried again. is_rated: no selector is wanted any more. Returns whether the job moved.
-  function go_elsewhere(job, stays_until, is_rated)
+  function move.elsewhere(job, stays_until, is_rated)
     if not can_move(job) then return false end
     local index, candidate = choose_candidate(job, stays_until, is_rated)
     if index then go_to(job, not stays_until, index, candidate) end
@@ -119,7 +120,7 @@ do
 
   -- Goes on with the first candidate it has not been to that is no selector, whether anybody serves that or not. Returns whether
   -- there was one.
-  function go_anywhere(job)
+  function move.anywhere(job)
     local ok, route = pcall(cjson.decode, job.route or '')
     local visited = hops_of(job)
     for i, candidate in ipairs(ok and type(route) == 'table' and route or {}) do
@@ -131,4 +132,4 @@ do
     end
     return false
   end
-end
+end)

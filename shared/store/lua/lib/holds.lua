@@ -23,8 +23,8 @@ end
 
 -- Jobs a second that a queue ends: its part of what its account serves just now, else its mean of the last minutes; nil = unknown.
 local function pace_of(queue, account)
-  local own, all = drained_per_s(queue), 0
-  for _, lane in ipairs({'interactive', 'default', 'batch'}) do all = all + drained_per_s(provider_of(queue) .. '.' .. lane) end
+  local own, all = backlog.drained_per_s(queue), 0
+  for _, lane in ipairs({'interactive', 'default', 'batch'}) do all = all + backlog.drained_per_s(provider_of(queue) .. '.' .. lane) end
   local now = served_per_s(account)
   if now and own > 0 and all > 0 then return now * own / all end
   return now or own > 0 and own or nil

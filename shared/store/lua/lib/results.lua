@@ -14,25 +14,6 @@ local NO_COST = -2
 
 local function is_before_stage(s, sent_at) return s.state.breaker and sent_at < (s.state.stage_at or 0) end
 
-local function add_bad(s, sent_at)
-  if is_before_stage(s, sent_at) then return end -- it says nothing about this stage of the breaker
-  s.bad_results = (s.bad_results or 0) + 1
-  s.last_sent_at = math.max(s.last_sent_at or 0, sent_at)
-end
-
--- Closes what an answer blames. Returns when it opens again; nil if nothing closed.
-local function blame(b, blamed, account, model, sent_at)
-  local wait = tonumber(b.wait_ms) or -1
-  if b.kind == 'rate' then
-    local s = b.scope == 'provider' and blamed or limited_scope(b.scope, account, model)
-    return cool(s, {wait_ms = wait, own_ms = tonumber(b.own_ms) or 1000, own_max_ms = tonumber(b.own_max_ms) or 60000,
-      dimension = b.dimension, limit = tonumber(b.limit), sent_at = sent_at})
-  elseif b.kind == 'quota' or b.kind == 'credentials' then
-    open_breaker(blamed, b.kind, wait > 0 and wait or get_policy().credential_open_ms)
-    return blamed.state.open_until
-  end
-end
-
 -- What the calls of one provider and whose showed, summed up.
 local function seen_by(d)
   if not d.seen then
@@ -76,6 +57,52 @@ local function add_good(d, seen, job, sent_at, prompt, output)
   if prompt >= 0 then seen.prompt, seen.estimated = seen.prompt + prompt, seen.estimated + job.prompt end
 end
 
+-- What an answer says beyond being good: the three lines of text behind what is packed.
+local said = rarely(function(said)
+  local function add_bad(s, sent_at)
+    if is_before_stage(s, sent_at) then return end -- it says nothing about this stage of the breaker
+    s.bad_results = (s.bad_results or 0) + 1
+    s.last_sent_at = math.max(s.last_sent_at or 0, sent_at)
+  end
+
+  -- Closes what an answer blames. Returns when it opens again; nil if nothing closed.
+  local function blame(b, blamed, account, model, sent_at)
+    local wait = tonumber(b.wait_ms) or -1
+    if b.kind == 'rate' then
+      local s = b.scope == 'provider' and blamed or heed.scope(b.scope, account, model)
+      return heed.refusal(s, {wait_ms = wait, own_ms = tonumber(b.own_ms) or 1000, own_max_ms = tonumber(b.own_max_ms) or 60000,
+        dimension = b.dimension, limit = tonumber(b.limit), sent_at = sent_at})
+    elseif b.kind == 'quota' or b.kind == 'credentials' then
+      breaker.open(blamed, b.kind, wait > 0 and wait or get_policy().credential_open_ms)
+      return blamed.state.open_until
+    end
+  end
+
+  -- Books it. Returns when the blamed scope opens again, or nil.
+  function said.book(d, seen, queue, shown, verdict, sent_at)
+    local ended, observed, json = string.match(shown, '^([^\n]*)\n([^\n]*)\n(.*)$', PACKED_BYTES + 1)
+    if ended ~= '' then seen.ended[ended] = (seen.ended[ended] or 0) + 1 end
+    if verdict == 'bad' or verdict == 'refused' and ended ~= '' then seen.failed = seen.failed + 1 end
+    if observed ~= '' then seen.observed = observed end -- the latest of this script will do
+    if json == '' then return nil end
+    local b = decoded(json)
+    local blamed = b.scope == 'provider' and d.provider or b.scope == 'account' and d.account or d.model
+    if verdict == 'bad' then
+      add_bad(blamed, sent_at)
+      if blamed ~= d.account then add_bad(d.account, sent_at) end
+    elseif verdict == 'limited' then
+      tally('limited ' .. provider_of(queue), 1)
+    end
+    return blame(b, blamed, d.account, d.model, sent_at)
+  end
+
+  function said.take_observed(d)
+    local l = {}
+    for word in string.gmatch(d.seen.observed .. ',', '([^,]*),') do l[#l + 1] = tonumber(word) or false end
+    heed.headers(heed.scope('model', d.account, d.model), l[1] or nil, l[2] or nil, l[3] or nil, l[4] or nil)
+  end
+end)
+
 -- Books what the call of a grant showed; its lease is just removed. Returns when the blamed scope opens again, or nil.
 local function settle_call(d, job, queue, shown)
   local reserved, prompt, output, sent_at, cost, verdict = struct.unpack(PACKED, shown)
@@ -92,20 +119,7 @@ local function settle_call(d, job, queue, shown)
     if verdict == 'good' then seen.plain = seen.plain + 1 end
     return nil
   end
-  local ended, observed, json = string.match(shown, '^([^\n]*)\n([^\n]*)\n(.*)$', PACKED_BYTES + 1)
-  if ended ~= '' then seen.ended[ended] = (seen.ended[ended] or 0) + 1 end
-  if verdict == 'bad' or verdict == 'refused' and ended ~= '' then seen.failed = seen.failed + 1 end
-  if observed ~= '' then seen.observed = observed end -- the latest of this script will do
-  if json == '' then return nil end
-  local b = decoded(json)
-  local blamed = b.scope == 'provider' and d.provider or b.scope == 'account' and d.account or d.model
-  if verdict == 'bad' then
-    add_bad(blamed, sent_at)
-    if blamed ~= d.account then add_bad(d.account, sent_at) end
-  elseif verdict == 'limited' then
-    tally('limited ' .. provider_of(queue), 1)
-  end
-  return blame(b, blamed, d.account, d.model, sent_at)
+  return said.book(d, seen, queue, shown, verdict, sent_at)
 end
 
 -- Books a grant that ended: its slots, and what its call showed. Whatever breaks there, the job's outcome counts.
@@ -122,12 +136,6 @@ do
     if not ok then count('broken') end
     return ok and opens_at or nil
   end
-end
-
-local function take_observed(d)
-  local l = {}
-  for word in string.gmatch(d.seen.observed .. ',', '([^,]*),') do l[#l + 1] = tonumber(word) or false end
-  correct(limited_scope('model', d.account, d.model), l[1] or nil, l[2] or nil, l[3] or nil, l[4] or nil)
 end
 
 -- Counts results of a scope: health, the rate served, growth. An account's own breaker is for credentials and quota only.
@@ -166,11 +174,11 @@ local function commit_results(are_ratings)
       local seen = seen_by(d)
       tally_calls(provider, seen)
       for _, s in ipairs(d.limited) do settle_tokens(s, seen.more) end
-      for queue, more in pairs(seen.shares) do correct_share(queue, d.client_name, more) end
+      for queue, more in pairs(seen.shares) do lots.correct_share(queue, d.client_name, more) end
       if seen.answers > 0 then learn_sizes(d.model, seen.answers, seen.output, seen.squares, seen.prompt, seen.estimated) end
       if seen.good > 0 and not are_ratings then learn_pace(d.model, seen.good, seen.slower, seen.took) end
       learn_silence(d.model, seen.good, seen.failed)
-      if seen.observed then take_observed(d) end
+      if seen.observed then said.take_observed(d) end
       for _, s in ipairs(d.healthy) do
         good[s] = (good[s] or 0) + seen.good
         latest[s] = math.max(latest[s] or 0, seen.sent_at)
