@@ -36,12 +36,20 @@ redis.call('HLEN', LIMITS) -- keys of another type fail here, before anything is
 redis.call('HLEN', 'chatq:accounts')
 
 local function add_lanes(provider, n_lanes)
+  local lots_keys = {}
+  for l = 1, n_lanes do
+    local queue = provider.name .. '.' .. ARGV[8 + 2 * l]
+    lots_keys[2 * l - 1], lots_keys[2 * l] = fair_key(queue), later_key(queue)
+  end
+  local any_lots = redis.call('EXISTS', unpack(lots_keys)) > 0
   for l = 1, n_lanes do
     local lane = {name = ARGV[8 + 2 * l], weight = tonumber(ARGV[9 + 2 * l]), index = l, provider = provider.name, ids = {}, at = 0}
     lane.queue = provider.name .. '.' .. lane.name
     local arrived, waiting = redis.call('LLEN', list_key(lane.queue)), nil
-    if has_lots(lane.queue) then
+    if any_lots and has_lots(lane.queue) then
       lots.release_due(lane.queue)
+      local first = redis.call('ZRANGE', later_key(lane.queue), 0, 0, 'WITHSCORES')
+      if first[2] then look_again(tonumber(first[2])) end
       lane.is_sorted = redis.call('EXISTS', fair_key(lane.queue)) == 1
     end
     lane.is_sorted = lane.is_sorted or arrived > 0 and redis.call('SCARD', 'chatq:tenants:' .. lane.queue) > 1
@@ -49,8 +57,6 @@ local function add_lanes(provider, n_lanes)
       sorting.arrivals(lane)
       waiting = waiting_in(lane.queue) + (aside[lane.queue] or 0)
     end
-    local first = redis.call('ZRANGE', later_key(lane.queue), 0, 0, 'WITHSCORES')
-    if first[2] then look_again(tonumber(first[2])) end
     if arrived > 0 or lane.is_sorted then
       provider.lanes[#provider.lanes + 1] = lane
       provider.backlog = provider.backlog + (waiting or arrived)
@@ -71,7 +77,8 @@ local function closed_until(provider)
   provider.closed_by = (until_at or (of_provider.state.closed_until or 0) > NOW) and of_provider or account
   provider.closed_why = is_open and 'breaker' or 'cooldown'
   until_at = math.max(until_at or 0, until_account or 0, of_provider.state.closed_until or 0, account.state.closed_until or 0)
-  return until_at > NOW and until_at or nil, is_open or is_long(until_at)
+  if until_at <= NOW then return nil end
+  return until_at, is_open or is_long(until_at)
 end
 
 local providers, closed, n_lanes = {}, {}, tonumber(ARGV[9])

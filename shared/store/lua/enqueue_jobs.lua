@@ -52,19 +52,17 @@ for i = 7 + 4 * n_bounds, #ARGV, 9 do
   if not code and is_full(queue, #new.ids, new.bytes, #data) then code = -2 end
   if not code then
     code = 1
+    local mark = string.sub(marks, #codes + 1, #codes + 1)
+    local notify = channel ~= '' and channel
+    if mark == 'w' or mark == 'b' then notify = notify and WEBHOOKS .. ' ' .. notify or WEBHOOKS end
+    -- One command costs less than two: where nobody waits, the cost is said twice.
     redis.call('HSET', key, 'status', 'queued', 'origin', queue, 'created_at', NOW_ISO, 'enqueued_at', NOW_ISO,
       'data', data, 'timeout', timeout, 'result_ttl', result_ttl, 'failure_ttl', failure_ttl,
-      'description', 'chat', 'cq_info', info, 'cq_digest', digest, 'cq_max', max_attempts, 'cq_cost', cost)
+      'description', 'chat', 'cq_info', info, 'cq_digest', digest, 'cq_max', max_attempts, 'cq_cost', cost,
+      notify and 'cq_notify' or 'cq_cost', notify or cost)
     if expires_in ~= '0' then
       redis.call('HSET', key, 'cq_deadline', NOW_MS + expires_in)
       redis.call('ZADD', DEADLINES, NOW_MS + expires_in, id)
-    end
-    local mark = string.sub(marks, #codes + 1, #codes + 1)
-    local has_webhook = mark == 'w' or mark == 'b'
-    if has_webhook then
-      redis.call('HSET', key, 'cq_notify', channel ~= '' and WEBHOOKS .. ' ' .. channel or WEBHOOKS)
-    elseif channel ~= '' then
-      redis.call('HSET', key, 'cq_notify', channel)
     end
     if route ~= '' then
       redis.call('HSET', key, 'cq_route', route)

@@ -68,20 +68,20 @@ end
 -- RQ's rule for job ids. Any other id could not be told apart in "<id>:<token>", a log line or a header.
 local function is_id(id) return string.match(id, '^[%w_-]+$') ~= nil end
 
--- Calls a command with many arguments in chunks: unpack of ~8000 overflows Lua's C stack.
+-- Calls a command with many arguments in chunks: unpack of ~8000 overflows Lua's C stack. Returns the last reply.
 local function call_many(command, key, values)
+  local reply
   for i = 1, #values, 1000 do
-    redis.call(command, key, unpack(values, i, math.min(i + 999, #values)))
+    reply = redis.call(command, key, unpack(values, i, math.min(i + 999, #values)))
   end
+  return reply
 end
 
--- Pushes ids (a list per queue); wakes idle workers of the queues that were empty.
+-- Pushes ids (a list per queue, at least one); wakes idle workers of the queues that were empty.
 -- A worker sleeps only after it saw its queues empty, so a push on a non-empty list needs no wake-up.
 local function push_ids(command, ids_by_queue)
   for queue, ids in pairs(ids_by_queue) do
-    local key = list_key(queue)
-    local was_empty = redis.call('EXISTS', key) == 0
-    call_many(command, key, ids)
+    local was_empty = call_many(command, list_key(queue), ids) == #ids
     if was_empty then redis.call('PUBLISH', WAKE, queue) end
   end
 end

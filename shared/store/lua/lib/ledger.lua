@@ -118,15 +118,15 @@ local function price(s)
   end
 end
 
--- Loads two scopes, or one, in one step. What stands as a state under a key of another type counts as none; writing it mends it.
+-- Loads scopes, up to the first nil, in one step. What stands as a state under a key of another type counts as none; writing it
+-- mends it.
 local scopes = {}
-local function load_scopes(name, other)
-  if other and (scopes[name] or scopes[other]) then
-    load_scopes(name)
-    name, other = other, nil
+local function load_scopes(...)
+  local names, keys = {}, {}
+  for _, name in ipairs({...}) do
+    if not scopes[name] then names[#names + 1], keys[#keys + 1] = name, 'chatq:scope:' .. name end
   end
-  if scopes[name] then return end
-  local names, keys = {name, other}, {'chatq:scope:' .. name, other and 'chatq:scope:' .. other}
+  if #names == 0 then return end
   local limits, states = redis.call('HMGET', LIMITS, unpack(names)), redis.call('MGET', unpack(keys))
   for i, loaded in ipairs(names) do
     local adapts = string.sub(loaded, 1, 8) == 'account:'
@@ -143,12 +143,13 @@ end
 
 -- What a provider's calls draw on: {provider, account} scopes; and with whose ("<client>\n<model>") also the model's and the
 -- client's. One table a provider and whose, with room for the grants that end (leaving) and for what their calls showed (results.lua).
+-- model, client: of the call that is asked about, which are loaded in the same step.
 local drawn_on = {}
-local function provider_scopes(provider)
+local function provider_scopes(provider, model, client)
   local d = drawn_on[provider]
   if not d then
     local account = redis.call('HGET', 'chatq:accounts', provider) or provider
-    load_scopes('provider:' .. provider, 'account:' .. account)
+    load_scopes('provider:' .. provider, 'account:' .. account, model and 'model:' .. account .. '/' .. model, client and 'client:' .. client)
     d = {provider = scopes['provider:' .. provider], account = scopes['account:' .. account], name = account, by_who = {}}
     drawn_on[provider] = d
   end
@@ -156,10 +157,11 @@ local function provider_scopes(provider)
 end
 
 local function call_scopes(provider, who)
-  local of_provider = provider_scopes(provider)
-  local d = of_provider.by_who[who]
+  local of_provider = drawn_on[provider]
+  local d = of_provider and of_provider.by_who[who]
   if not d then
     local client, model = string.match(who, '^([^\n]*)\n(.*)$')
+    of_provider = provider_scopes(provider, model, client)
     local of_model, of_client = 'model:' .. of_provider.name .. '/' .. model, 'client:' .. client
     load_scopes(of_model, of_client)
     d = {provider = of_provider.provider, account = of_provider.account, model = scopes[of_model], client = scopes[of_client],
