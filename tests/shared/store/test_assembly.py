@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from lupa import lua51
 
 from shared.errors import StoreError
 from shared.store.assembly import names_in, needed, parts_of, without_comments
@@ -107,3 +108,21 @@ def test_each_script_compiles(any_redis_server: RedisServer) -> None:
         for name in script_names():
             script = load(name, with_flags=with_flags)
             assert client.script_load(script.text) == script.sha
+
+
+def test_rare_functions_are_defined_at_their_first_use() -> None:
+    """All of a module at once, and only once; a name that it has not is no endless search."""
+    library = parts_of((Path(str(files("shared.store"))) / "lua" / "lib" / "base.lua").read_text())
+    script = """
+local times = 0
+local box = rarely(function(box)
+  times = times + 1
+  local size = 0
+  function box.put() size = size + 1 return box.size() end
+  function box.size() return size end
+end)
+local before = times
+return before, box.put(), box.put(), box.size(), box.other == nil, times
+"""
+    text = "".join(part.text for part in needed(library, script)) + script
+    assert lua51.LuaRuntime().execute(text) == (0, 1, 2, 2, True, 1)
