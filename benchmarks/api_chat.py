@@ -19,7 +19,7 @@ import aiohttp
 import orjson
 import psutil
 
-from benchmarks.lab import OTHER_CORE, PROVIDER, WORKER_CORE, Lab, body
+from benchmarks.lab import PROVIDER, WORKER_CORE, Lab, body
 
 IN_FLIGHT = 64
 
@@ -60,10 +60,9 @@ def overhead(*, calls: int, latency_s: float) -> Overhead:
 
     The longer it takes, the less is left of chatq in the processor's caches, and the longer takes the same work.
     """
-    with Lab(latency_s=latency_s) as lab:
+    with Lab(latency_s=latency_s, is_pinned=False) as lab:
         lab.worker(concurrency=100)
-        _, api = lab.api(core=OTHER_CORE)
-        os.sched_setaffinity(0, {WORKER_CORE})
+        _, api = lab.api()
         direct = asyncio.run(_times(f"{lab.upstream}/v1/chat/completions", body(), calls))
         queued = asyncio.run(_times(f"{api}/v1/chat/completions", _queued_body(), calls))
     cuts = quantiles(queued, n=100)

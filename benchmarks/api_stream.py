@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from dataclasses import dataclass
 from statistics import quantiles
@@ -11,7 +10,7 @@ from statistics import quantiles
 import aiohttp
 import orjson
 
-from benchmarks.lab import OTHER_CORE, PROVIDER, WORKER_CORE, Lab, body
+from benchmarks.lab import PROVIDER, Lab, body
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +35,9 @@ class FirstToken:
 
 def first_token(*, calls: int) -> FirstToken:
     """One streamed call at a time to an upstream whose first piece takes 20 ms, straight and through the queue."""
-    with Lab(latency_s=0.02) as lab:
+    with Lab(latency_s=0.02, is_pinned=False) as lab:
         lab.worker(concurrency=100)
-        _, api = lab.api(core=OTHER_CORE)
-        os.sched_setaffinity(0, {WORKER_CORE})
+        _, api = lab.api()
         direct = asyncio.run(_times(f"{lab.upstream}/v1/chat/completions", "small", calls))
         queued = asyncio.run(_times(f"{api}/v1/chat/completions", f"{PROVIDER}/small", calls))
     straight, through = quantiles(direct, n=100), quantiles(queued, n=100)

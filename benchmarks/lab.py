@@ -51,15 +51,25 @@ LIMITS = {
 
 
 class Lab:
-    """Starts and stops the processes of one measurement. A context manager."""
+    """Starts and stops the processes of one measurement. A context manager.
 
-    def __init__(self, *, latency_s: float = 0.0, env: Mapping[str, str] | None = None) -> None:
+    Args:
+        latency_s: How long the upstream takes.
+        is_pinned: Each process on the core that it is given, so that one has a core to itself. Else the kernel
+            places them: for single calls, where pinned ones would wait for each other beside an idle core.
+        env: Further variables of chatq's.
+    """
+
+    def __init__(
+        self, *, latency_s: float = 0.0, is_pinned: bool = True, env: Mapping[str, str] | None = None
+    ) -> None:
         self._stack = ExitStack()
         self._latency_s = latency_s
+        self._is_pinned = is_pinned
         self._extra = dict(env or {})
 
     def __enter__(self) -> Lab:
-        os.sched_setaffinity(0, {OTHER_CORE})
+        os.sched_setaffinity(0, {OTHER_CORE} if self._is_pinned else CORES)
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="chatq-bench-")))
         server = self._stack.enter_context(EmbeddedServer(self.folder / "redis"))
         self.redis_url = server.url
@@ -110,7 +120,8 @@ class Lab:
     ) -> subprocess.Popen[bytes]:
         """A Python process on one core, ended with the laboratory."""
         process = subprocess.Popen([python, *arguments], env=dict(env or self.env))
-        os.sched_setaffinity(process.pid, {core})
+        if self._is_pinned:
+            os.sched_setaffinity(process.pid, {core})
         self._stack.callback(_end, process)
         return process
 
