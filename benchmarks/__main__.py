@@ -222,7 +222,8 @@ def _circumstances() -> str:
     return (
         f"`make bench` on {datetime.now(UTC):%Y-%m-%d}, commit {commit.stdout.strip()}, {len(CORES)} cores "
         f"({platform.machine()}), Python {platform.python_version()}, Redis server {server}, {packages}.\n"
-        "Worker on one core; Redis (AOF everysec), upstream simulator and driver on the other. "
+        "Worker on one core; Redis (AOF everysec), upstream simulator and driver on the other; for single calls of "
+        "(k) where the kernel puts them. "
         "Compare ratios: machines differ, and runs vary by 10-30 %."
     )
 
