@@ -79,7 +79,9 @@ class Budget:
         if job_id in self._reserved:
             return True
         if (why := self._excess(usd)) is not None:
-            if not self._reserved_usd:
+            if self._reserved_usd:
+                self._freed.clear()  # here, not where somebody waits: what is freed on the way there counts
+            else:
                 self._stop(why)
             return False
         self.book(job_id, usd)
@@ -106,8 +108,7 @@ class Budget:
         return settled
 
     async def changed(self) -> None:
-        """Wait until something was settled or given back."""
-        self._freed.clear()
+        """Wait until something was settled or given back since a line did not fit, or the budget was reached."""
         await self._freed.wait()
 
     def _check(self) -> None:

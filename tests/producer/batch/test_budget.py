@@ -145,3 +145,14 @@ def test_released_money_can_be_spent(usd: str) -> None:
     money.reserve("a", ONE)
     money.release("a")
     assert money.reserve("b", Decimal(usd))
+
+
+async def test_what_is_freed_before_the_wait_ends_it() -> None:
+    """The last running call may settle between a line that did not fit and the wait for a change."""
+    money = budget("1")
+    assert money.reserve("a", ONE)
+    assert not money.reserve("b", ONE)
+    money.release("a")
+    async with asyncio.timeout(5):
+        await money.changed()
+    assert money.reserve("b", ONE)
