@@ -9,7 +9,7 @@ from typing import Any
 async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
     """Cancel tasks until they have ended; their errors are dropped.
 
-    Once is not enough: redis-py can swallow a cancellation that arrives in the middle of a command.
+    Once is not enough: `asyncio.wait_for` of CPython 3.11, which libraries use, can drop a cancellation.
     """
     pending = set(tasks)
     while pending:

@@ -19,6 +19,7 @@ from producer.batch.source import Source
 from producer.batch.spending import Spending
 from producer.batch.tally import Tally
 from producer.batch.window import Window
+from shared.background import end_tasks
 from shared.errors import StoreError
 
 GROUP_LINES = 256
@@ -141,9 +142,7 @@ class Work:
             is_redis_there = False
             raise
         finally:
-            for task in (self._feeding, recording, *helping):
-                task.cancel()
-            await asyncio.gather(self._feeding, recording, *helping, return_exceptions=True)
+            await end_tasks(self._feeding, recording, *helping)
             await self._recorder.flush(is_dropping=is_redis_there)
 
     async def _cancel_left_out(self, feeder: Feeder) -> None:

@@ -16,14 +16,14 @@ import redis.asyncio.sentinel
 import redis.sentinel
 from redis.asyncio.connection import BlockingConnectionPool
 from redis.backoff import NoBackoff
-from redis.connection import HiredisRespSerializer
 from redis.driver_info import DriverInfo
 from redis.exceptions import ConnectionError, NoPermissionError, RedisError, ResponseError
 from redis.retry import Retry
 
 from shared.errors import ConfigError, StoreUnsuitable
 from shared.settings import RedisSettings
-from shared.store.pipe import Arg, Pipe
+from shared.store.connection import DirectConnection
+from shared.store.pipe import Pipe
 from shared.store.round_trips import RoundTrips
 from shared.store.scripts import ScriptRunner, load, script_names, translate
 
@@ -147,27 +147,20 @@ def async_client(url: str, settings: RedisSettings) -> redis.asyncio.Redis:
         nodes, service, extra = _parse_sentinel(url)
         options["max_connections"] = SENTINEL_CONNECTIONS
         sentinel = redis.asyncio.sentinel.Sentinel(nodes, **options)  # type: ignore[no-untyped-call]
-        return cast(redis.asyncio.Redis, sentinel.master_for(service, **options, **extra))
-    _check_scheme(url)
-    try:
-        # Blocking: the thousand and first caller waits for a connection instead of failing.
-        pool = BlockingConnectionPool.from_url(url, max_connections=MAX_CONNECTIONS, timeout=None, **options)
-    except ValueError:
-        raise _unreadable(url) from None
-    pool.connection_class = type("PackedConnection", (_OneBuffer, pool.connection_class), {})
-    return redis.asyncio.Redis.from_pool(pool)
-
-
-class _OneBuffer:
-    """A connection that packs commands in C, as redis-py's synchronous one does; its asyncio one does not.
-
-    A group of outcomes is some 500 arguments and 100 kB.
-    """
-
-    _serializer = HiredisRespSerializer()
-
-    def pack_command(self, *args: Arg) -> list[bytes]:
-        return cast(list[bytes], self._serializer.pack(*cast(Any, args)))
+        client = cast(redis.asyncio.Redis, sentinel.master_for(service, **options, **extra))
+    else:
+        _check_scheme(url)
+        try:
+            # Blocking: the thousand and first caller waits for a connection instead of failing.
+            waiting = BlockingConnectionPool.from_url(
+                url, max_connections=MAX_CONNECTIONS, timeout=None, **options
+            )
+        except ValueError:
+            raise _unreadable(url) from None
+        client = redis.asyncio.Redis.from_pool(waiting)
+    pool = client.connection_pool
+    pool.connection_class = DirectConnection.kind_of(pool.connection_class)
+    return client
 
 
 def sync_client(url: str, settings: RedisSettings) -> redis.Redis:
