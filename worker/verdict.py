@@ -5,6 +5,7 @@ Rules (provider-wire §17 general rules; reliability §7):
 - no socket for the call is no attempt: the job waits a moment, and another worker may have one;
 - a limit or a used-up quota is a wait, not a failed attempt; it has a cap of its own;
 - what this candidate can never do goes on with the next one, and fails if there is none;
+- once the deadline has passed, what would have been tried again, or had no attempts left for it, has expired;
 - a selector that fails is not asked again: its job goes where the heuristic would have sent it;
 - everything else ends the job at once.
 
@@ -108,8 +109,8 @@ def judge(error: ChatqError, policy: RetryPolicy, history: History, rng: random.
     """Decide what follows a failed attempt."""
     verdict = _judge(error, policy, history, rng)
     is_over = history.remaining_s is not None and history.remaining_s <= 0
-    if is_over and not isinstance(verdict, End):
-        return End("expired")
+    if is_over and (isinstance(verdict, GiveBack) or isinstance(error, UpstreamUnavailable)):
+        return End("expired")  # also when it was the last attempt: it may be the deadline that cut it off
     if isinstance(verdict, GiveBack) and verdict.reason == "backoff" and _is_late(verdict, history):
         return End("expired")
     return verdict

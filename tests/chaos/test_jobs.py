@@ -73,11 +73,14 @@ async def test_cancel_holds_at_every_step(lab: Lab) -> None:
 
 async def test_deadlines_pass_everywhere(lab: Lab) -> None:
     """F45: in the queue, in the wait for a limit, in a backoff, in flight, with no worker: no call after it."""
-    limits = {"CHATQ_PROVIDERS__OLLAMA__LIMITS__RPM": "3000"}
+    env = {
+        "CHATQ_PROVIDERS__OLLAMA__LIMITS__RPM": "3000",
+        "CHATQ_REDIS__SOCKET_TIMEOUT_S": "5",  # a new connection needs two round trips
+    }
     lab.upstreams[PRIMARY].set(latency="uniform:0.05,1", faults={"503": 0.2})
     await lab.submit(Load(jobs=200, deadline_share=1.0, deadline_s=0.8, name="before"))
-    await lab.start("--concurrency", "100", via_redis_proxy=True, **limits)
-    lab.redis_proxy.delay_s = 0.15
+    await lab.start("--concurrency", "100", via_redis_proxy=True, **env)
+    lab.redis_proxy.delay_s = 0.1
     await lab.submit(Load(jobs=200, deadline_share=1.0, deadline_s=2.5, name="during"))
     assert await lab.collect()
     lab.redis_proxy.heal()
@@ -85,7 +88,19 @@ async def test_deadlines_pass_everywhere(lab: Lab) -> None:
     check(evidence)
     states = Counter(job["cq_state"] for job in evidence.snapshot.jobs.values())
     assert states["expired"] > 50
-    assert states["completed"] > 10
+    assert states["completed"] > 5
+
+
+async def test_deadline_cuts_the_only_attempt_off(lab: Lab) -> None:
+    """F45: in flight, and there is no second attempt: the job has expired, it did not fail."""
+    lab.upstreams[PRIMARY].set(latency="5")
+    await lab.start()
+    await lab.submit(Load(jobs=20, deadline_share=1.0, deadline_s=2.0, once_share=1.0))
+    assert await lab.collect()
+    evidence = await lab.evidence()
+    check(evidence)
+    assert {job["cq_state"] for job in evidence.snapshot.jobs.values()} == {"expired"}
+    assert lab.calls() > 0
 
 
 async def test_duplicate_submits_are_one_job(lab: Lab) -> None:

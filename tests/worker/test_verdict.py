@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -109,6 +110,16 @@ def test_nothing_is_tried_after_the_deadline() -> None:
     """Neither here nor elsewhere."""
     for error in (RateLimited("429"), UpstreamUnavailable("reset"), CandidateUnfit("404")):
         assert verdict(error, History(attempts=1, others=2, remaining_s=0.0)) == End("expired")
+
+
+def test_last_attempt_that_the_deadline_cuts_off_is_expired() -> None:
+    """It did not fail; a refusal did, whenever it came."""
+    last = History(attempts=1, max_attempts=1, remaining_s=-0.01)
+    cut_off = UpstreamUnavailable("no complete answer", code="total_timeout", scope="job")
+    assert verdict(cut_off, last) == End("expired")
+    assert verdict(RequestRefused("400"), last) == End("failed")
+    assert verdict(CandidateUnfit("404"), last) == End("failed")
+    assert verdict(cut_off, replace(last, remaining_s=1.0)) == End("failed")
 
 
 def test_stated_wait_is_jittered_upward_only() -> None:
