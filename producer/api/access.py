@@ -17,10 +17,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+from collections.abc import Mapping
 from functools import lru_cache
 from urllib.parse import urlsplit
-
-from starlette.requests import Request
 
 from producer.api.errors import forbidden, unauthorized
 from producer.api.known_tokens import KnownTokens
@@ -48,8 +47,12 @@ class Access:
         self._needs_token = bool(static) or not is_loopback(settings.api.bind)
         self._tokens = KnownTokens(tokens)
 
-    async def admit(self, request: Request, role: Role | None) -> Principal:
+    async def admit(self, headers: Mapping[str, str], address: str, role: Role | None) -> Principal:
         """The caller, if that one may do what `role` does; None = everybody may.
+
+        Args:
+            headers: As `call.read_headers`.
+            address: Where the call comes from.
 
         Raises:
             ApiError: 401, a token is missing or wrong; 403, the address or the role is.
@@ -57,16 +60,16 @@ class Access:
         """
         if role is None:
             return NOBODY
-        if self._networks and not self._is_allowed(request):
+        if self._networks and not self._is_allowed(address):
             raise forbidden("this address may not connect", code="address_not_allowed")
-        principal = await self._principal(request)
+        principal = await self._principal(headers)
         if not principal.role.includes(role):
             text = f"this token may {principal.role.value}; {role.value} is needed"
             raise forbidden(text, code="role_not_allowed")
         return principal
 
-    async def _principal(self, request: Request) -> Principal:
-        given = _bearer(request)
+    async def _principal(self, headers: Mapping[str, str]) -> Principal:
+        given = _bearer(headers)
         if self._static and hmac.compare_digest(_digest(given.encode("latin-1")), self._static):
             return OPERATOR
         if self._needs_token and not looks_like_token(given):
@@ -76,27 +79,26 @@ class Access:
             return _principal_of(answer.token)
         if self._needs_token or answer.has_tokens:
             raise unauthorized()
-        if not _is_local(request):
+        if not _is_local(headers):
             text = "without a token only programs on this machine may call, and no web pages"
             raise forbidden(text, code="origin_not_allowed")
         return OPERATOR
 
-    def _is_allowed(self, request: Request) -> bool:
-        host = request.client.host if request.client is not None else ""
+    def _is_allowed(self, text: str) -> bool:
         try:
-            address = ipaddress.ip_address(host.partition("%")[0])
+            address = ipaddress.ip_address(text.partition("%")[0])
         except ValueError:
             return False
         plain = getattr(address, "ipv4_mapped", None) or address
         return any(plain in network for network in self._networks)
 
 
-def _is_local(request: Request) -> bool:
+def _is_local(headers: Mapping[str, str]) -> bool:
     """Whether this is no web page's call: any page can have a browser here call a local address.
 
     The browser says the page's `Origin`, and as `Host` the name that it looked up, which may be a stranger's.
     """
-    named = (request.headers.get("origin"), request.headers.get("host"))
+    named = (headers.get("origin"), headers.get("host"))
     return all(_is_local_name(name) for name in named if name is not None)
 
 
@@ -110,8 +112,8 @@ def _is_local_name(name: str) -> bool:
         return False
 
 
-def _bearer(request: Request) -> str:
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+def _bearer(headers: Mapping[str, str]) -> str:
+    scheme, _, given = headers.get("authorization", "").partition(" ")
     return given.strip() if scheme.lower() == "bearer" else ""
 
 

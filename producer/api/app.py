@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
 
 from producer.api import (
     batches,
@@ -26,7 +26,7 @@ from producer.api import (
     webhooks,
 )
 from producer.api.access import Access
-from producer.api.call import Call
+from producer.api.call import Call, read_headers
 from producer.api.call_metrics import CallMetrics
 from producer.api.documentation import with_documentation
 from producer.api.middleware import REQUEST_ID, Around, routed
@@ -90,15 +90,26 @@ class _State:
 
 def _routes(operations: Iterable[Operation], state: _State) -> Iterator[Route]:
     for operation in operations:
-        yield Route(operation.path, _endpoint(operation, state), methods=[operation.method])
+        yield Route(operation.path, _Endpoint(operation, state), methods=[operation.method])
 
 
-def _endpoint(operation: Operation, state: _State) -> Callable[[Request], Awaitable[Response]]:
-    name = f"{operation.method} {operation.path}"
+class _Endpoint:
+    """An operation behind its access check.
 
-    async def endpoint(request: Request) -> Response:
-        routed(request.scope, name)
-        principal = await state.access.admit(request, operation.role)
-        return await operation.handler(Call(request, principal, state.services, request.scope[REQUEST_ID]))
+    An ASGI application: Starlette wraps more around a function, to catch what `Around` catches.
+    """
 
-    return endpoint
+    def __init__(self, operation: Operation, state: _State) -> None:
+        self._name = f"{operation.method} {operation.path}"
+        self._operation = operation
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        routed(scope, self._name)
+        headers = read_headers(scope)
+        address = scope["client"][0] if scope.get("client") else ""
+        principal = await self._state.access.admit(headers, address, self._operation.role)
+        request = Request(scope, receive, send)
+        call = Call(request, headers, principal, self._state.services, scope[REQUEST_ID])
+        response = await self._operation.handler(call)
+        await response(scope, receive, send)

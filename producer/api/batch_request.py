@@ -128,14 +128,14 @@ def _own_fields(value: Any) -> Mapping[str, Any]:
 def _lane(call: Call, own: Mapping[str, Any]) -> Lane:
     stated = own.get("lane")
     if stated is None:
-        return read_options(call.request.headers, {}, Lane.BATCH).lane
+        return read_options(call.headers, {}, Lane.BATCH).lane
     if stated not in list(Lane):
         raise _wrong("chatq.lane", f"must be one of {', '.join(Lane)}")
     return Lane(stated)
 
 
 def _webhook_url(call: Call, own: Mapping[str, Any], metadata: Mapping[str, str] | None) -> str | None:
-    headers = call.request.headers
+    headers = call.headers
     url = own.get("webhook_url") or headers.get(WEBHOOK_HEADER) or (metadata or {}).get(WEBHOOK_LABEL)
     return None if url is None else check_webhook_url(url, call.services.settings.webhooks)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from producer.api.errors import ApiError
 from producer.api.principal import Principal
@@ -27,12 +29,14 @@ class Call:
     """One request.
 
     Attributes:
+        headers: By name in small letters (`read_headers`).
         principal: Who makes it.
         services: What serves it.
         id: `req_…`, as the answer's `x-request-id` and the log have it.
     """
 
     request: Request
+    headers: Mapping[str, str]
     principal: Principal
     services: Services
     id: str
@@ -40,7 +44,7 @@ class Call:
     @property
     def idempotency_key(self) -> str | None:
         """The caller's name for this very call, so that it can be sent twice."""
-        return self.request.headers.get(IDEMPOTENCY_KEY)
+        return self.headers.get(IDEMPOTENCY_KEY)
 
     def path(self, name: str) -> str:
         """A part of the path."""
@@ -86,19 +90,21 @@ class Call:
         Raises:
             ApiError: 413; it is larger. What follows is not read.
         """
-        stated = self.request.headers.get("content-length", "0")
+        stated = self.headers.get("content-length", "0")
         if stated.isdigit() and int(stated) > max_bytes:
             raise _too_large(max_bytes)
         parts: list[bytes] = []
         size = 0
-        try:
-            async for part in self.request.stream():
-                size += len(part)
-                if size > max_bytes:
-                    raise _too_large(max_bytes)
-                parts.append(part)
-        except ClientDisconnect:
-            raise ApiError(400, "the connection was closed in the middle of the body") from None
+        is_whole = False
+        while not is_whole:  # Starlette's generator takes as long as all the rest here
+            message = await self.request.receive()
+            if message["type"] == "http.disconnect":
+                raise ApiError(400, "the connection was closed in the middle of the body")
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > max_bytes:
+                raise _too_large(max_bytes)
+            is_whole = not message.get("more_body", False)
         return b"".join(parts)
 
     async def json(self, *, max_bytes: int | None = None) -> dict[str, Any]:
@@ -109,6 +115,18 @@ class Call:
         """
         most = self.services.settings.jobs.max_body_bytes if max_bytes is None else max_bytes
         return read_json(await self.body(max_bytes=most))
+
+
+def read_headers(scope: Scope) -> dict[str, str]:
+    """The headers of a request, by name in small letters; of one that comes several times, all values in a list.
+
+    Read once: a dozen are looked for in every call, and Starlette goes through all of them for each.
+    """
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
 
 
 def read_json(data: bytes, *, what: str = "the body") -> dict[str, Any]:

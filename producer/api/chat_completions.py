@@ -30,8 +30,8 @@ from shared.store.reading import Told
 async def create(call: Call) -> Response:
     """Enqueue, then wait, stream or answer at once."""
     body = await call.json()
-    options = read_options(call.request.headers, body, Lane.INTERACTIVE)
-    preference = read_preference(call.request.headers)
+    options = read_options(call.headers, body, Lane.INTERACTIVE)
+    preference = read_preference(call.headers)
     is_streaming = _flag(body, "stream")
     include_usage = _includes_usage(body)
     try:

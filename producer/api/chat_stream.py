@@ -77,7 +77,7 @@ class ChatStream(EventStream):
         """See `EventStream.events`."""
         # Without a key this is a new job: nobody has seen a part of its answer, whatever a client's library sends.
         is_again = self._call.idempotency_key is not None
-        after = self._call.request.headers.get("last-event-id") if is_again else None
+        after = self._call.headers.get("last-event-id") if is_again else None
         async with aclosing(follow_answer(self._call.services.producer, self._job_id, after=after)) as parts:
             async for part in parts:
                 yield self._bytes_of(part)

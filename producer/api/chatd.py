@@ -80,7 +80,7 @@ async def chat(call: Call) -> Response:
     for name in ("model", "messages"):
         if not body.get(name):
             raise InvalidRequest(f"{name}: this field is required", field=name)
-    options = read_options(call.request.headers, body, Lane.INTERACTIVE)
+    options = read_options(call.headers, body, Lane.INTERACTIVE)
     submission = chat_submission(call, body, options, stream=False)
     await check_submit(call, lane=options.lane, models=models_of(body))
     try:

@@ -89,7 +89,7 @@ async def get_content(call: Call) -> Response:
     """The bytes; of the results of a running batch, those that are there by now."""
     record = await _owned_file(call)
     content = await _content(call, record)
-    start, end = _range(call.request.headers.get("range"), content.size)
+    start, end = _range(call.headers.get("range"), content.size)
     headers = {
         "Content-Length": str(end - start),
         "Accept-Ranges": "bytes",

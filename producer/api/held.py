@@ -35,7 +35,7 @@ Render = Callable[[Told], Response]
 
 def head_delay_s(call: Call) -> float:
     """How long the answer's head may be delayed, in seconds: half of what the client bears (Python or Node)."""
-    headers = call.request.headers
+    headers = call.headers
     stated = headers.get("x-stainless-read-timeout") or headers.get("x-stainless-timeout", "")
     try:
         return min(MOST_HEAD_S, max(0.2, float(stated) / 2))

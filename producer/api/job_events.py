@@ -63,7 +63,7 @@ class Position(NamedTuple):
 async def get_events(call: Call) -> Response:
     """The stream of a job's events."""
     job = await owned_job(call, call.path("id"))
-    told = Position.read(call.request.headers.get("last-event-id"))
+    told = Position.read(call.headers.get("last-event-id"))
     if told.status is not None and told.status.is_terminal:
         return Response(status_code=204)  # what a browser takes as: do not connect again
     events = _Events(call.services.producer, job, told)

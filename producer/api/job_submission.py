@@ -40,7 +40,7 @@ def read_submission(call: Call, job: Mapping[str, Any], *, key: str | None) -> S
         if name not in FIELDS:
             text = f"{name}: no such field; a job has {', '.join(sorted(FIELDS))}"
             raise ApiError(400, text, code="unknown_parameter", param=name)
-    headers, given = call.request.headers, {k: v for k, v in job.items() if v is not None}
+    headers, given = call.headers, {k: v for k, v in job.items() if v is not None}
     return Submission(
         _request(given.get("request")),
         given.get("lane", Lane.DEFAULT),

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 REQUEST_ID = "chatq.request_id"
 """Key of the scope: the id of the call."""
 
+IS_WHOLE = "chatq.is_whole"
+"""Key of the scope: it is there if the body was, when the call began."""
+
 _ANSWER = "chatq.answer"
 _BODY = "chatq.body"
 
@@ -68,7 +71,7 @@ class Around:
         request_id = new_request_id()
         path = _VERSION.sub("", scope["path"], count=1)
         answer = _Answer(send, request_id, self._metrics)
-        body = _Body(receive, self._body_s)
+        body = _Body(receive, self._body_s, has_all=IS_WHOLE in scope)
         scope = {
             **scope, "path": path or "/", "app": self, REQUEST_ID: request_id, _ANSWER: answer, _BODY: body
         }  # fmt: skip
@@ -160,11 +163,11 @@ class _Body:
         is_timed_as_a_whole: Else each part of it is.
     """
 
-    def __init__(self, receive: Receive, patience_s: float) -> None:
+    def __init__(self, receive: Receive, patience_s: float, *, has_all: bool) -> None:
         self.is_timed_as_a_whole = True
         self._receive = receive
         self._left_s = patience_s
-        self._has_all = False
+        self._has_all = has_all
 
     async def receive(self) -> Message:
         """The next message.

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.datastructures import Headers
-
 from producer.api.errors import ApiError
 from producer.api.operation import Param
 from shared.duration import read_duration
@@ -62,7 +60,7 @@ HEADERS = (
 PREFER = Param("Prefer", "header", {"type": "string"}, "respond-async, or wait=SECONDS")
 
 
-def read_options(headers: Headers, body: Mapping[str, Any], default: Lane) -> Options:
+def read_options(headers: Mapping[str, str], body: Mapping[str, Any], default: Lane) -> Options:
     """The options of a call; the lane is the header's, else what `service_tier` says, else the default.
 
     Raises:
@@ -78,10 +76,10 @@ def read_options(headers: Headers, body: Mapping[str, Any], default: Lane) -> Op
     )
 
 
-def read_preference(headers: Headers) -> Preference:
+def read_preference(headers: Mapping[str, str]) -> Preference:
     """What `Prefer` says; what is not understood there is ignored, as RFC 7240 wants."""
     wait_s = None
-    for part in ",".join(headers.getlist("prefer")).split(","):
+    for part in headers.get("prefer", "").split(","):
         if part.strip().lower() == "respond-async" and wait_s is None:
             wait_s = 0.0
         elif match := _WAIT.fullmatch(part.lower()):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import orjson
 from uvicorn.config import Config
@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from producer.api.errors import ApiError
-from producer.api.middleware import new_request_id
+from producer.api.middleware import IS_WHOLE, new_request_id
 
 MAX_HEAD_BYTES = 64 * 1024
 """Of request line and headers together; proxies allow 8 to 32 kB."""
@@ -88,11 +88,13 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._refusal is not None or self.transport.is_closing():
             return
-        if self._has_begun and self._heads == heads:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(_too_large())
-        elif not self._has_begun and (self.cycle is None or self.cycle.response_complete):
+        if self._has_begun:
+            self._await_head()
+            if self._heads == heads:
+                self._head_bytes += len(data)
+                if self._head_bytes > MAX_HEAD_BYTES:
+                    self._refuse(_too_large())
+        elif self.cycle is None or self.cycle.response_complete:
             self._await_head()  # blank lines, or the rest of a body that nobody wanted: not for ever
 
     def on_message_begin(self) -> None:
@@ -101,16 +103,19 @@ class BoundedProtocol(HttpToolsProtocol):
         self._heads += 1
         self._head_bytes = 0
         self._has_begun = True
-        self._await_head()
 
     def on_url(self, url: bytes) -> None:
         """A part of the request line is there."""
-        self._count(len(url))
+        self._head_bytes += len(url)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse_head()
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header is there."""
-        self._count(len(name) + len(value))
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse_head()
         super().on_header(name, value)
         if len(self.headers) > MAX_HEADERS:
             self._refusal = ApiError(431, f"more than {MAX_HEADERS} headers", code="headers_too_large")
@@ -125,15 +130,18 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.cycle is not before and self.parser.get_method() != b"HEAD":
             self.cycle.transport = cast(asyncio.Transport, _HeadWithBody(self.transport, self.loop))
 
+    def on_message_complete(self) -> None:
+        """The call is here as a whole; that is said in its scope, for one that has not begun."""
+        cast(dict[str, Any], self.scope)[IS_WHOLE] = True
+        super().on_message_complete()
+
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser did not take."""
         self._refuse(self._refusal or ApiError(400, "this is not an HTTP request", code="invalid_http"))
 
-    def _count(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._refusal = _too_large()
-            raise _HeadRefusedError
+    def _refuse_head(self) -> NoReturn:
+        self._refusal = _too_large()
+        raise _HeadRefusedError
 
     def _await_head(self) -> None:
         if self._head_timer is None:

@@ -77,7 +77,7 @@ async def _accept(
     is_native = FIELD in chat
     has_deltas = request.is_streamed and not is_native
     lane = Lane.DEFAULT if request.is_background else Lane.INTERACTIVE
-    options = read_options(call.request.headers, body, lane)
+    options = read_options(call.headers, body, lane)
     submission = Submission(
         chat,
         options.lane,

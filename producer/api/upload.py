@@ -146,7 +146,7 @@ class _Form:
 
 
 def _boundary(call: Call) -> bytes:
-    kind, options = parse_options_header(call.request.headers.get("content-type", ""))
+    kind, options = parse_options_header(call.headers.get("content-type", ""))
     boundary: bytes = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not 0 < len(boundary) <= 200:
         raise ApiError(
