@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import unquote
@@ -35,6 +35,9 @@ MAX_CONNECTIONS = 32
 
 SENTINEL_CONNECTIONS = 10_000
 """The pool behind Sentinel cannot wait for a connection, it would fail instead."""
+
+OPENING_TRIES = 3
+"""A connection may break while the server is looked at; where nobody listens, trying again takes no time."""
 
 _DRIVER = DriverInfo()
 """What connections say of the library. Each would read it from disk by itself, also when no file may be opened."""
@@ -235,11 +238,18 @@ def _masked(url: str) -> str:
 async def _inspect(client: redis.asyncio.Redis) -> Server:
     """What the server says of itself; one that may not be asked (ACL, fakeredis) is treated as the oldest."""
     try:
-        return _judge(await client.info())
+        return _judge(await _info(client))
     except ResponseError as exc:
         if not isinstance(exc, NoPermissionError) and "unknown command" not in str(exc):
             raise
         return Server(OLDEST_SERVER, ("Redis does not answer INFO: its eviction policy cannot be checked",))
+
+
+async def _info(client: redis.asyncio.Redis) -> dict[str, Any]:
+    for _ in range(OPENING_TRIES - 1):
+        with suppress(ConnectionError):
+            return await client.info()
+    return await client.info()
 
 
 def _judge(info: dict[str, Any]) -> Server:

@@ -14,6 +14,8 @@ class Proxy:
     def __init__(self, folder: Path, server: Path) -> None:
         self.url = f"unix://{folder / 'proxy.sock'}"
         self.sends = 0
+        self.refuses = 0
+        """So many connections are still to be cut after their first words."""
         self._path, self._server = folder / "proxy.sock", server
         self._pipes: list[asyncio.Task[None]] = []
         self._silent: set[asyncio.Task[None]] = set()
@@ -45,6 +47,9 @@ class Proxy:
     ) -> None:
         try:
             while data := await reader.read(1 << 16):
+                if is_client and self.refuses:
+                    self.refuses -= 1
+                    return
                 if asyncio.current_task() not in self._silent:
                     self.sends += is_client
                     writer.write(data)

@@ -13,7 +13,8 @@ import redis.asyncio
 
 from shared.errors import ConfigError, StoreError, StoreUnavailable, StoreUnsuitable
 from shared.settings import RedisSettings
-from shared.store.connect import Store, async_client, close_client, sync_client
+from shared.store.connect import OPENING_TRIES, Store, async_client, close_client, sync_client
+from tests.shared.store.proxy import Proxy
 from tests.support import SERVERS, RedisServer, no_file_left
 
 SETTINGS = RedisSettings(retry_s=0.2, connect_timeout_s=1)
@@ -55,6 +56,20 @@ async def test_server_without_aof_is_warned_about(own_server: RedisServer) -> No
     store = await opened(own_server.url)
     assert any("appendonly" in warning for warning in store.server.warnings)
     await store.close()
+
+
+async def test_connection_that_breaks_while_opening_is_made_again(
+    own_server: RedisServer, tmp_path: Path
+) -> None:
+    """Nobody need start a worker twice for that; a server that always hangs up is said."""
+    async with Proxy(tmp_path, own_server.socket).running() as proxy:
+        proxy.refuses = OPENING_TRIES - 1
+        store = await opened(proxy.url)
+        assert await store.client.ping()
+        await store.close()
+        proxy.refuses = OPENING_TRIES
+        with pytest.raises(StoreUnavailable):
+            await opened(proxy.url)
 
 
 async def test_old_server_is_refused(own_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
