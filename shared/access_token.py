@@ -41,9 +41,10 @@ class Role(enum.StrEnum):
 
     def includes(self, other: Role) -> bool:
         """Whether this role may do what `other` may."""
-        order = list(Role)
-        return order.index(self) >= order.index(other)
+        return _RANKS[self] >= _RANKS[other]
 
+
+_RANKS = {role: rank for rank, role in enumerate(Role)}
 
 ModelPattern = Annotated[str, Field(min_length=1, max_length=256)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -74,7 +75,11 @@ def completion(ended: Told, tier: Any = None, headers: Mapping[str, str] | None 
 
 
 async def _answer_within(call: Call, wait: Wait, wait_s: float, render: Render) -> Response:
-    seen = await until_left(call.request.receive, _seen_after(call, wait, wait_s))
+    try:
+        seen = await until_left(call.request.receive, _seen_after(call, wait, wait_s))
+    except asyncio.CancelledError:  # the server stops; who is told to ask again makes another job
+        await cancel_if_dropped(call, wait.job_id)
+        raise
     if seen is None:
         await cancel_if_dropped(call, wait.job_id)
         return Response(status_code=204)  # nobody reads it

@@ -46,7 +46,7 @@ def head_delay_s(call: Call) -> float:
 class HeldAnswer(Response):
     """Waits for a job, then answers with what `render` makes of it.
 
-    A caller that goes away may cancel the job (`cancel_if_dropped`).
+    A caller that goes away, or is sent away, may cancel the job (`cancel_if_dropped`).
 
     Args:
         wait: For the job.
@@ -74,6 +74,10 @@ class HeldAnswer(Response):
                 await self._left(waiting)
             else:
                 await self._keep_alive(waiting, leaving, send)
+        except asyncio.CancelledError:  # the server stops; who is told to ask again makes another job
+            if not waiting.done():
+                await self._left(waiting)
+            raise
         finally:
             await end_tasks(waiting, leaving)
 

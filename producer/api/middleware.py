@@ -57,7 +57,10 @@ class Around:
         self._running: set[asyncio.Timeout] = set()
 
     def end_calls(self) -> None:
-        """End what still runs: who has no answer yet is told to ask again, streams are cut. Jobs go on."""
+        """End what still runs: who has no answer yet is told to ask again, streams are cut.
+
+        Jobs go on, but for those whose caller would make another one by asking again (`held.py`).
+        """
         now = asyncio.get_running_loop().time()
         for limit in self._running:
             if not limit.expired():

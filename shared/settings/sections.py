@@ -229,8 +229,8 @@ class ApiSettings(Section):
     """Address and port it listens on (chatd's default)."""
 
     cancel_dropped: bool = True
-    """Whether a call whose connection is dropped ends its job, if nobody else waits for that and the call has no
-    `Idempotency-Key`, with which it may come again."""
+    """Whether a call whose connection is dropped, also by a server that stops, ends its job: if nobody else waits
+    for that and the call has no `Idempotency-Key`, with which it may come again."""
 
     processes: int = Field(default=1, ge=1, le=64)
     """Processes that serve it; more than one per core gains nothing."""

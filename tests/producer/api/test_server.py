@@ -47,18 +47,27 @@ async def base_url(process: Process) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_stop_ends_long_polls_and_streams_promptly(chatq: Chatq, number: signal.Signals) -> None:
-    """Who has no answer yet is told to ask again; the job goes on, and nothing is logged as an error."""
+async def test_stop_ends_long_polls_and_streams_promptly(
+    chatq: Chatq, redis_server: RedisServer, number: signal.Signals
+) -> None:
+    """Who has no answer yet is told to ask again, and nothing is logged as an error.
+
+    Jobs go on, but for those that nobody can ask for again: the caller makes a new one, and would pay for both.
+    """
     process = await chatq.start("api", *ANYWHERE)
     async with httpx.AsyncClient(base_url=await base_url(process), timeout=20, trust_env=False) as api:
         job_id = (await api.post("/jobs", json={"request": CHAT})).json()["id"]
         polling = asyncio.create_task(api.get(f"/jobs/{job_id}", params={"wait": 60}))
-        held = asyncio.create_task(api.post("/chat/completions", json=CHAT))
+        keyed, waits = {"Idempotency-Key": "k"}, {"Prefer": "wait=60"}
+        held = [
+            asyncio.create_task(api.post("/chat/completions", json=CHAT, headers=headers))
+            for headers in ({}, keyed, waits)
+        ]
         async with api.stream("GET", f"/jobs/{job_id}/events") as events:
             assert events.status_code == 200
-            await waiting(api, 2)
+            await waiting(api, 4)
             process.send_signal(number)
-            for answer in (await polling, await held):
+            for answer in await asyncio.gather(polling, *held):
                 assert (answer.status_code, answer.json()["error"]["code"]) == (503, "server_stopping")
                 assert float(answer.headers["retry-after"]) <= 2
             with pytest.raises(httpx.RemoteProtocolError):
@@ -67,6 +76,9 @@ async def test_stop_ends_long_polls_and_streams_promptly(chatq: Chatq, number: s
     assert ended.code == 0
     assert "Traceback" not in ended.err
     assert "the server is done" in ended.err
+    with redis_server.client() as raw:
+        states = [raw.hget(key, "status") for key in raw.scan_iter("rq:job:*")]
+    assert sorted(map(str, states)) == ["canceled", "canceled", "queued", "queued"]
 
 
 async def waiting(api: httpx.AsyncClient, count: int) -> None:
