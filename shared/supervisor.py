@@ -71,7 +71,9 @@ class Supervisor:
         if code == 0:
             return
         if self._stopping.is_set():
-            self._worst = max(self._worst, abs(code))
+            # One that dies of the signal was asked before it had begun anything: then it takes it otherwise.
+            if code != -signal.SIGTERM:
+                self._worst = max(self._worst, abs(code))
             return
         if code == ConfigError.exit_code:  # another one would say the same
             self._refusal = code
@@ -80,6 +82,8 @@ class Supervisor:
         log.error("process %d died (%d); starting another", child.process.pid, code)
         if not self._stopping.wait(RESTART_S):
             self._children.append(self._spawn(child.command))
+            if self._stopping.is_set():  # since then: it was not in the list when that was passed on
+                self._children[-1].process.send_signal(signal.SIGTERM)
 
     def _forward(self, number: int, _frame: object) -> None:
         self._stopping.set()

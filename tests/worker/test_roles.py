@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 import time
-from collections.abc import Sequence
 
 import orjson
 import pytest
 
 from producer import JobState, Producer
 from shared.store.queue_keeper import Rescued
-from shared.supervisor import Supervisor
 from simulator import Simulator
 from tests.support import RedisServer, WorkerRunner, ended, wait_until
 from worker.promoter import Promoter
@@ -110,20 +107,3 @@ async def test_role_that_dies_takes_the_worker_down(workers: WorkerRunner) -> No
     process = workers.start(module=bomb, ready=False, CHAOS_FAILPOINT="janitor_dies")
     assert await ended(process) == 1
     assert "janitor ended" in workers.log(process)
-
-
-def test_supervisor_starts_nobody_after_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child that dies once a stop was asked for is not replaced, and its exit code is kept."""
-    starts: list[object] = []
-    spawn = Supervisor._spawn
-
-    def counted(self: Supervisor, command: Sequence[str]) -> object:
-        starts.append(command)
-        return spawn(self, command)
-
-    monkeypatch.setattr(Supervisor, "_spawn", counted)
-    command = [sys.executable, "-c", "import sys; sys.stdin.read(); sys.exit(3)"]
-    supervisor = Supervisor([command] * 2, env={})
-    supervisor._forward(signal.SIGTERM, None)
-    assert supervisor.run() in (3, signal.SIGTERM)
-    assert len(starts) == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -37,9 +36,8 @@ async def chatq(tmp_path: Path, short: Path) -> AsyncIterator[Chatq]:
 
 
 @pytest.fixture
-def bind() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return f"127.0.0.1:{free.getsockname()[1]}"
+def bind(port: int) -> str:
+    return f"127.0.0.1:{port}"
 
 
 def processes(folder: Path) -> list[Any]:
