@@ -44,6 +44,17 @@ def _running(binary: str) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A server that a test may kill or spoil."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    server = RedisServer(SERVERS[max(SERVERS)], folder)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
 def redis_url(redis_server: RedisServer) -> Iterator[str]:
     """URL of an empty server; the test fails if it leaves a key that would stay for ever."""
     yield from _clean_url(redis_server)

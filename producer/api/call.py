@@ -96,7 +96,7 @@ class Call:
         parts: list[bytes] = []
         size = 0
         is_whole = False
-        while not is_whole:  # Starlette's generator takes as long as all the rest here
+        while not is_whole:  # not Starlette's generator: the loop registers each one
             message = await self.request.receive()
             if message["type"] == "http.disconnect":
                 raise ApiError(400, "the connection was closed in the middle of the body")

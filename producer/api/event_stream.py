@@ -6,6 +6,7 @@ The head is delayed for as long as is safe, for with it the status is said; what
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -30,7 +31,7 @@ KEEP_ALIVE_S = 5.0
 _KEEP_ALIVE = b": keep-alive\n\n"
 
 
-class EventStream(Response):
+class EventStream(Response, ABC):
     """Relays events; an error before the first byte has a status of its own.
 
     Args:
@@ -47,17 +48,17 @@ class EventStream(Response):
         self._is_silent = True
         self._sending = asyncio.Lock()
 
+    @abstractmethod
     def events(self) -> AsyncGenerator[bytes, None]:
         """The events, to the last one.
 
         Raises:
             ApiError, ChatqError: Is told as an error, and is the last thing.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def left(self) -> None:
         """The caller has gone away."""
-        raise NotImplementedError
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer (ASGI)."""

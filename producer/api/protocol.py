@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import orjson
 from uvicorn.config import Config
@@ -106,16 +106,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         """A part of the request line is there."""
-        self._head_bytes += len(url)
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse_head()
+        self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header is there."""
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse_head()
+        self._count(len(name) + len(value))
         super().on_header(name, value)
         if len(self.headers) > MAX_HEADERS:
             self._refusal = ApiError(431, f"more than {MAX_HEADERS} headers", code="headers_too_large")
@@ -139,9 +135,11 @@ class BoundedProtocol(HttpToolsProtocol):
         """Answer what the parser did not take."""
         self._refuse(self._refusal or ApiError(400, "this is not an HTTP request", code="invalid_http"))
 
-    def _refuse_head(self) -> NoReturn:
-        self._refusal = _too_large()
-        raise _HeadRefusedError
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refusal = _too_large()
+            raise _HeadRefusedError
 
     def _await_head(self) -> None:
         if self._head_timer is None:

@@ -5,6 +5,7 @@ Events are made here without their numbers; `events.py` numbers them.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -73,7 +74,7 @@ class _Part:
         return _MAKE_PART[self.kind]("".join(self._pieces))
 
 
-class _ItemOfParts:
+class _ItemOfParts(ABC):
     """What a reasoning item and a message have in common."""
 
     def __init__(self, item_id: str, output_index: int) -> None:
@@ -82,8 +83,8 @@ class _ItemOfParts:
         self._parts: list[_Part] = []
         self._is_done = False
 
-    def _now(self, status: str) -> dict[str, Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def _now(self, status: str) -> dict[str, Any]: ...
 
     def _said(self) -> list[dict[str, Any]]:
         return [part.now() for part in self._parts]

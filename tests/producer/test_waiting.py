@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import redis
@@ -13,7 +12,7 @@ from producer import JobState, Producer, Submission
 from shared.errors import IdempotencyConflict, JobNotFound, StoreError, StoreUnavailable, WaitTimeout
 from shared.providers import ProviderRegistry
 from shared.settings import Settings
-from tests.support import SERVERS, RedisServer, wait_until
+from tests.support import RedisServer, wait_until
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -129,17 +128,6 @@ async def test_conflict_within_one_call_leaves_the_job_watched(producer: Produce
         await producer.cancel(str(job_id))
         assert [job.id for job in await watch.next_batch(timeout_s=20)] == [job_id]
         assert watch.pending == 0
-
-
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A server that a test may kill."""
-    folder = tmp_path / "own"
-    folder.mkdir()
-    server = RedisServer(SERVERS[max(SERVERS)], folder)
-    server.start()
-    yield server
-    server.kill()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,15 +18,6 @@ from tests.shared.store.proxy import Proxy
 from tests.support import SERVERS, RedisServer, no_file_left
 
 SETTINGS = RedisSettings(retry_s=0.2, connect_timeout_s=1)
-
-
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A server whose settings a test may spoil."""
-    server = RedisServer(SERVERS[max(SERVERS)], tmp_path)
-    server.start()
-    yield server
-    server.kill()
 
 
 async def opened(url: str) -> Store:

@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import redis.asyncio
@@ -16,19 +15,10 @@ from redis.exceptions import ConnectionError, TimeoutError
 from shared.settings import RedisSettings
 from shared.store.connect import async_client, close_client
 from shared.store.connection import DirectConnection
-from tests.support import SERVERS, RedisServer
+from tests.support import RedisServer
 
 LARGE = b"x" * 8_000_000
 """More than a socket holds."""
-
-
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A server that a test may stop."""
-    server = RedisServer(SERVERS[max(SERVERS)], tmp_path)
-    server.start()
-    yield server
-    server.kill()
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,16 +11,7 @@ from shared.settings import RedisSettings
 from shared.store.connect import Store
 from shared.store.signals import Signals
 from tests.shared.store.proxy import Proxy
-from tests.support import SERVERS, RedisServer, wait_until
-
-
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A server that a test may kill or spoil."""
-    server = RedisServer(SERVERS[max(SERVERS)], tmp_path)
-    server.start()
-    yield server
-    server.kill()
+from tests.support import RedisServer, wait_until
 
 
 class Listener:
