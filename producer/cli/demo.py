@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 
@@ -45,9 +44,6 @@ def demo(ctx: click.Context, source: Path, output: Path) -> None:
             f"there is no {source}: run this in a clone of the repository, or give --input"
         )
     output.parent.mkdir(parents=True, exist_ok=True)
-    # Unasked ends must take the children along, like Ctrl-C does.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
     with stage(ctx.obj.env, *FAULTS) as context:
         click.echo(
             f"{count_lines(source)} prompts for ollama, ollama_cloud and openrouter, played by a simulator\n"

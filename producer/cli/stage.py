@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,9 @@ def stage(env: Mapping[str, str], *faults: str) -> Iterator[CliContext]:
     Raises:
         ConfigError: The simulator does not start.
     """
+    # Unasked ends must take the simulator along, like Ctrl-C does.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="chatq-demo-"))
     try:
         with _simulator(folder, env, faults) as url:

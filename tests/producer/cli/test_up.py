@@ -64,6 +64,18 @@ async def test_demo_answers_a_call_and_leaves_nothing_behind(chatq: Chatq, short
     assert list(short.iterdir()) == []
 
 
+async def test_demo_that_is_stopped_while_it_starts_leaves_nothing_behind(
+    chatq: Chatq, short: Path, bind: str
+) -> None:
+    """The simulator is there before anything else is."""
+    up = await chatq.start("up", "--demo", "--bind", bind)
+    await wait_until(lambda: any("simulator" in p.info["cmdline"] for p in processes(short)))
+    up.send_signal(signal.SIGTERM)
+    await finished(up)
+    assert processes(short) == []
+    assert list(short.iterdir()) == []
+
+
 async def test_children_end_with_a_parent_that_is_killed(
     chatq: Chatq, short: Path, bind: str, redis_url: str, simulator: Simulator
 ) -> None:
