@@ -159,6 +159,18 @@ async def test_wait_beyond_the_deadline_without_others_fails(bench: Bench) -> No
     assert bench.raw.exists("chatq:deadlines") == 0
 
 
+async def test_deadline_that_passed_during_the_call_ends_the_moved_job(bench: Bench) -> None:
+    """Even where nobody comes for it any more."""
+    (grant,) = await start(bench, expires_in_ms=2000)
+    bench.let_time_pass(3)
+    keeper = bench.keeper(queues=["p.default", "q.default"])
+    await keeper.promote()
+    assert bench.status("a") == "started"
+    assert await go_on(bench, grant) == "moved"
+    await keeper.promote()
+    assert (bench.status("a"), bench.raw.hget("rq:job:a", "cq_state")) == ("failed", "expired")
+
+
 async def test_move_sent_twice_is_one(bench: Bench) -> None:
     """The lease is the fence here too."""
     (grant,) = await start(bench)

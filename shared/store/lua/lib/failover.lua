@@ -90,6 +90,7 @@ local move = rarely(function(move)
       'cq_cost', math.floor(prompt) .. ' ' .. math.floor(output) .. ' ' .. job.bytes .. ' ' .. client .. '\n' .. model)
     redis.call('HSETNX', key, 'cq_epoch', 0) -- it has a past
     redis.call('HDEL', key, 'cq_wait')
+    if job.deadline then redis.call('ZADD', DEADLINES, job.deadline, job.id) end -- one that passed during the call was taken off
     if job.status == 'scheduled' then redis.call('ZREM', 'rq:scheduled:' .. job.origin, job.id) end
     redis.call('SADD', 'rq:queues', list_key(queue))
     redis.call('SADD', 'chatq:tenants:' .. queue, client)
