@@ -26,6 +26,12 @@ log = logging.getLogger(__name__)
 GATHER_S = 0.002
 """While jobs wait, how long freed slots gather before the next claim: one round trip then serves several."""
 
+QUIET_S = 0.004
+"""After grants, how long it is quiet before the next claim is made, which stands if it finds nothing."""
+
+STANDS = 5
+"""A claim stands for so many of the longest sleeps: it is made anew before that, unless the worker has stopped."""
+
 SUSPECT = 2
 """From so many abandonments on a job comes from the quarantine (`lua/rescue_jobs.lua`)."""
 
@@ -73,6 +79,7 @@ class Engine:
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._sleep_s = poll_s
+        self._nonce = _new_nonce()
         self._is_draining = False
         self._is_giving_back = False
         self._is_abandoned = False
@@ -99,6 +106,17 @@ class Engine:
     def wake(self) -> None:
         """Something may be waiting: look now."""
         self._wake.set()
+
+    def handed(self, nonce: str, claimed: Claimed | None) -> None:
+        """The claim that stands was made by whoever enqueued (`read_handed`); None = look what it brought."""
+        if nonce != self._nonce:
+            return  # it is known already
+        if claimed is not None and any(_provider(grant) not in self._load for grant in claimed.grants):
+            claimed = None  # Redis's word is checked, anybody can publish
+        if claimed is None or not claimed.grants or self._take(claimed):
+            self._wake.set()
+        else:
+            asyncio.get_running_loop().call_later(QUIET_S, self._wake.set)
 
     def lost(self, members: Sequence[tuple[str, str]]) -> None:
         """Leases that are no longer ours, with the job's RQ status.
@@ -142,6 +160,7 @@ class Engine:
         settling = asyncio.create_task(self._settler.run(), name="settler")
         try:
             await self._claim_until_drained(is_finished)
+            await self._withdraw()
         finally:
             # Also after an error of ours: what was paid for is settled first.
             self._is_draining = True
@@ -159,6 +178,17 @@ class Engine:
                     return
                 await _first(self._wake, self._sleep_s)
 
+    async def _withdraw(self) -> None:
+        """See to it that no claim stands any more, and start what the last one brought."""
+        nonce = self._nonce
+        try:
+            claimed = await self._store.withdraw(nonce=nonce)
+        except StoreError as exc:
+            log.warning("a claim may stand for %g s more: %s", STANDS * self._poll_s, exc)
+            return
+        if nonce == self._nonce:
+            self._take(claimed)
+
     async def _claim_once(self) -> bool:
         """One claim, as soon as there is room. Returns whether to look again at once."""
         self._sleep_s = self._poll_s
@@ -169,13 +199,18 @@ class Engine:
             await asyncio.sleep(GATHER_S)
         self._wake.clear()
         claimed = await self._claim(min(free, self._claim_batch))
-        if claimed is None:
-            return False
-        now = time.monotonic()
-        for grant in claimed.grants:
-            self._start(grant, now)
+        return claimed is not None and self._take(claimed)
+
+    def _take(self, claimed: Claimed) -> bool:
+        """Start what was granted. Returns whether to look again at once."""
+        if claimed.grants:
+            self._nonce = _new_nonce()
+            now = time.monotonic()
+            for grant in claimed.grants:
+                self._start(grant, now)
+            self._sleep_s = min(self._poll_s, QUIET_S)  # and then this one stands
         if claimed.look_again_s is not None:
-            self._sleep_s = min(self._poll_s, claimed.look_again_s)
+            self._sleep_s = min(self._sleep_s, claimed.look_again_s)
         return claimed.has_more
 
     async def _wait_for_room(self) -> None:
@@ -186,18 +221,28 @@ class Engine:
             await _first(self._room, GROW_S)
 
     async def _claim(self, want: int) -> Claimed | None:
-        """Claim, sending the same claim again until Redis answers: a lost reply must not lose its grants."""
-        nonce = os.urandom(6).hex()
+        """Claim, sending the same claim again until Redis answers: a lost reply must not lose its grants.
+
+        None = there is nothing to take: the worker is told to stop, or has heard already what the claim brought.
+        """
+        nonce = self._nonce
         while not self._is_draining:
             try:
-                return await self._store.claim(nonce=nonce, want=want, load=self._load)
+                claimed = await self._store.claim(
+                    nonce=nonce, want=want, load=self._load, stands_s=STANDS * self._poll_s
+                )
             except StoreError as exc:
                 log.warning("claiming waits for Redis: %s", exc)
                 await asyncio.sleep(self._poll_s)
+                continue
+            if nonce == self._nonce:
+                return claimed
+            self._wake.set()
+            return None
         return None
 
     def _start(self, grant: Grant, now: float) -> None:
-        slot = Slot(grant, grant.queue.rpartition(".")[0], now)
+        slot = Slot(grant, _provider(grant), now)
         if self._metrics is not None:
             self._metrics.claimed(grant)
         if self._is_giving_back:  # its claim was on the way
@@ -235,6 +280,14 @@ class Engine:
             self._metrics.settled(time.monotonic() - slot.ended_mono)
         if code not in ("ok", "same", "moved"):
             log.info("job %s: its outcome was %s", grant.job_id, code)
+
+
+def _provider(grant: Grant) -> str:
+    return grant.queue.rpartition(".")[0]
+
+
+def _new_nonce() -> str:
+    return os.urandom(6).hex()
 
 
 async def _first(event: asyncio.Event, timeout_s: float) -> None:

@@ -32,7 +32,7 @@ from shared.routing import Router
 from shared.settings import Settings
 from shared.store import keys
 from shared.store.connect import Store, sync_client
-from shared.store.grants import GrantStore
+from shared.store.grants import GrantStore, read_handed
 from shared.store.groups import GroupStore
 from shared.store.leases import LeaseRenewer
 from shared.store.limits import LimitStore
@@ -294,17 +294,19 @@ class WorkerProcess:
         return task
 
     def _signals(self, store: Store, engine: Engine) -> Signals:
-        commands = keys.worker_commands(self._name)
+        commands, grants = keys.worker_commands(self._name), keys.grants_channel(self._name)
         # A queue that stopped being empty, or this worker, which waits for a slot.
         served = frozenset(name.encode() for name in (*self._queues, f"@{self._name}"))
 
         def on_message(channel: str, data: bytes) -> None:
-            if channel == commands:
+            if channel == grants:
+                engine.handed(*read_handed(data))
+            elif channel == commands:
                 dispatch(data, shutdown=lambda: self._stop(engine), stop_job=engine.stop_job)
             elif data in served:
                 engine.wake()
 
-        return Signals(store, [keys.WAKE, commands], on_message=on_message, on_gap=engine.wake)
+        return Signals(store, [keys.WAKE, commands, grants], on_message=on_message, on_gap=engine.wake)
 
     def _take_signals(self, engine: Engine) -> None:
         loop = asyncio.get_running_loop()

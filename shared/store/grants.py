@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from shared.job import Lane, WaitReason
 from shared.store import rq_layout
@@ -163,6 +163,38 @@ class Claimed:
     is_suspended: bool = False
 
 
+def _claimed(now_us: int, has_more: int, look_again_ms: int, *jobs: Sequence[Any]) -> Claimed:
+    """The reply to a claim."""
+    now_s = now_us / 1e6
+    return Claimed(
+        [_grant(now_s, *job) for job in jobs],
+        has_more=has_more > 0,
+        look_again_s=look_again_ms / 1000 if look_again_ms >= 0 else None,
+        is_suspended=has_more < 0,
+    )
+
+
+def read_handed(message: bytes) -> tuple[str, Claimed | None]:
+    """What a worker is told of its claim that somebody else made: its nonce, and what it brought.
+
+    None = it is to be fetched: the same claim, sent again, gets it. So does what cannot be read.
+    """
+    head, _, fields = message.partition(b"\n")
+    nonce, *words = head.decode(errors="replace").split(" ")
+    try:
+        now_us, has_more, look_again_ms, *lengths = words
+        row: list[Any] = []
+        at = 0
+        for length in lengths:
+            row.append(None if length == "-" else fields[at : at + int(length)])
+            at += len(row[-1] or b"")
+        if row:
+            row[3] = int(row[3])
+        return nonce, _claimed(int(now_us), int(has_more), int(look_again_ms), *([row] if row else []))
+    except (ValueError, TypeError, IndexError):
+        return nonce, None
+
+
 @dataclass(slots=True)
 class Load:
     """What a worker runs of one provider's jobs."""
@@ -262,39 +294,40 @@ class GrantStore:
         self._mirror = mirror
         self._max_events = max_events
         weights = [word for lane, weight in lanes.items() for word in (lane.value, weight)]
-        self._claim_head: tuple[Arg, ...] = (worker,)
-        self._claim_tail: tuple[Arg, ...] = (
+        self._worker = worker
+        self._terms: tuple[Arg, ...] = (
             int(lease_s * 1000),
             max_data_bytes,
             mirror,
             max_events,
             expired_error,
-            len(lanes),
-            *weights,
         )
+        self._lanes: tuple[Arg, ...] = (len(lanes), *weights)
 
-    async def claim(self, *, nonce: str, want: int, load: Mapping[str, Load]) -> Claimed:
+    async def claim(self, *, nonce: str, want: int, load: Mapping[str, Load], stands_s: float = 0) -> Claimed:
         """Take up to `want` jobs that the limits let through.
 
         Args:
-            nonce: Fresh per claim, the same when this claim is sent again: it gets the same grants.
+            nonce: Fresh after grants, else the same again: a claim that is sent again gets the same grants.
             load: What this worker runs now, for each provider served.
+            stands_s: How long the claim stands if nothing waits, in seconds: whoever enqueues a job meanwhile may
+                have it made, once, and the worker hears of it (`read_handed`).
 
         Raises:
             StoreUnavailable: No answer; send the same claim again.
         """
         providers = [word for name, now in load.items() for word in (name, now.in_flight, now.in_quarantine)]
-        reply = await self._store.run(
-            "claim_jobs", [*self._claim_head, nonce, want, *self._claim_tail, *providers]
-        )
-        now_s = reply[0] / 1e6
-        grants = [_grant(now_s, *job) for job in reply[3:]]
-        return Claimed(
-            grants,
-            has_more=reply[1] > 0,
-            look_again_s=reply[2] / 1000 if reply[2] >= 0 else None,
-            is_suspended=reply[1] < 0,
-        )
+        args = (self._worker, nonce, want, *self._terms, int(stands_s * 1000), *self._lanes, *providers)
+        return _claimed(*await self._store.run("claim_jobs", args))
+
+    async def withdraw(self, *, nonce: str) -> Claimed:
+        """See to it that the claim of this nonce stands no longer. Returns what it was granted before.
+
+        Raises:
+            StoreUnavailable: No answer at once.
+        """
+        args = (self._worker, nonce, 0, *self._terms, "withdraw", *self._lanes)
+        return _claimed(*await self._store.run("claim_jobs", args, retry_s=0))
 
     async def finalize(self, outcomes: Sequence[Outcome], *, retry_s: float) -> list[str]:
         """Store outcomes. Returns a code each: ok, same, salvaged, stale, revoked, gone, broken.

@@ -218,7 +218,8 @@ class JobStore:
                     job.info_json, job.max_attempts, job.expires_in_ms, job.cost.encode(),
                     orjson.dumps(job.candidates) if len(job.candidates) > 1 else b"",
                 )  # fmt: skip
-            replied, refused = await self._store.run("enqueue_jobs", args)
+            then = ("claim_jobs", [batch[0].queue]) if len(batch) == 1 else None
+            replied, refused = await self._store.run("enqueue_jobs", args, then=then)
             codes += [Accepted(code) for code in replied]
             refusals |= _refusals(refused)
         return Enqueued(codes, refusals)

@@ -85,6 +85,9 @@ CLOSED = "chatq:closed"
 SLOTTED = "chatq:slotted"
 """Set: scopes in which a slot was taken; the janitor drops those that have none any more. Permanent."""
 
+STANDING = "chatq:standing"
+"""Sorted set: worker whose last claim found nothing and stands, score until when, Unix ms. TTL of seconds."""
+
 WAKE = "chatq:wake"
 """Channel: the name of a queue that stopped being empty, or `@` and the name of a worker that waits for a slot."""
 
@@ -172,6 +175,16 @@ def deltas(job_id: str) -> str:
 def grant(worker_name: str) -> str:
     """String: nonce and job ids of a worker's last claim, for a claim that is sent again. TTL 120 s."""
     return f"chatq:grant:{worker_name}"
+
+
+def standing(worker_name: str) -> str:
+    """String: arguments of a worker's claim that stands, a JSON list. TTL of seconds; goes when it is made."""
+    return f"chatq:standing:{worker_name}"
+
+
+def grants_channel(worker_name: str) -> str:
+    """Channel of a worker whose claim was made by whoever enqueued: its reply (`standing.tell`, standing.lua)."""
+    return f"chatq:grants:{worker_name}"
 
 
 def lanes(provider: str) -> str:

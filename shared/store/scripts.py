@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import random
 import re
 import time
@@ -33,6 +34,11 @@ from shared.errors import StoreError, StoreFull, StoreUnavailable
 from shared.store.assembly import Part, needed, parts_of
 from shared.store.pipe import Arg
 from shared.store.round_trips import RoundTrips
+
+log = logging.getLogger(__name__)
+
+Call = tuple[str, Sequence[Arg]]
+"""A script's name and its ARGV."""
 
 PASSING = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError)
 """Errors that end by themselves: restart, failover, stall."""
@@ -118,13 +124,16 @@ class ScriptRunner:
         self._with_flags = with_flags
         self._retry_s = retry_s
 
-    async def __call__(self, name: str, args: Sequence[Arg], *, retry_s: float | None = None) -> Any:
+    async def __call__(
+        self, name: str, args: Sequence[Arg], *, retry_s: float | None = None, then: Call | None = None
+    ) -> Any:
         """Run a script to an answer.
 
         Args:
             name: The script.
             args: Its ARGV; there are no KEYS (keys follow from ids, and Redis Cluster is not used).
             retry_s: How long to keep trying over passing errors; the runner's default when None.
+            then: A script to run right after it, in the same trip: name and ARGV. Its reply is nobody's business.
 
         Raises:
             StoreUnavailable: No answer within the time; the call may or may not have been applied.
@@ -136,7 +145,7 @@ class ScriptRunner:
         pause_s = 0.05
         while True:
             try:
-                return await self._run(script, args)
+                return await self._run(script, args, then)
             except RedisError as exc:
                 error = translate(exc)
                 if not isinstance(error, StoreUnavailable) or time.monotonic() + pause_s > give_up_at:
@@ -144,14 +153,21 @@ class ScriptRunner:
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(pause_s * 2, 1.0)
 
-    async def _run(self, script: Script, args: Sequence[Arg]) -> Any:
-        (reply,) = await self._send(("EVALSHA", script.sha, 0, *args))
-        if isinstance(reply, NoScriptError):
-            # New server, restart, failover or SCRIPT FLUSH. EVAL loads it for the next time.
-            (reply,) = await self._send(("EVAL", script.text, 0, *args))
-        if isinstance(reply, RedisError):
-            raise reply
-        return reply
+    async def _run(self, script: Script, args: Sequence[Arg], then: Call | None) -> Any:
+        calls = [(script, args)]
+        if then is not None:
+            calls.append((load(then[0], with_flags=self._with_flags), then[1]))
+        replies = await self._send(*(("EVALSHA", each.sha, 0, *its) for each, its in calls))
+        for at, reply in enumerate(replies):
+            if isinstance(reply, NoScriptError):
+                # New server, restart, failover or SCRIPT FLUSH. EVAL loads it for the next time.
+                replies[at:] = await self._send(*(("EVAL", each.text, 0, *its) for each, its in calls[at:]))
+                break
+        if isinstance(replies[0], RedisError):
+            raise replies[0]
+        if isinstance(replies[-1], RedisError):
+            log.warning("%s: %s", calls[-1][0].name, replies[-1])
+        return replies[0]
 
 
 def run_once(client: redis.Redis, name: str, args: Sequence[Arg], *, with_flags: bool) -> Any:

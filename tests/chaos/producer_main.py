@@ -9,7 +9,6 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from producer import Producer, Submission
@@ -32,9 +31,9 @@ def batch(jobs: int) -> list[Submission]:
 async def submit(jobs: int, die_after: int) -> None:
     send, sent = scripts.ScriptRunner._run, 0
 
-    async def watched(self: Any, script: scripts.Script, args: Sequence[Any]) -> Any:
+    async def watched(self: Any, script: scripts.Script, *args: Any) -> Any:
         nonlocal sent
-        reply = await send(self, script, args)
+        reply = await send(self, script, *args)
         sent += script.name == "enqueue_jobs"
         if sent == die_after:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -16,12 +16,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from shared.errors import ChatqError
 from shared.store import leases, scripts
+from shared.store.grants import Claimed
 from tests.chaos.mutations import MUTATIONS, mutate
 from worker import rescuer
 from worker.cli import worker
@@ -30,7 +30,7 @@ from worker.janitor import Janitor
 from worker.upstream.http import HttpClient
 
 STEPS = {
-    "claimed": "the script has granted jobs, the reply is not read (W1)",
+    "claimed": "the script has granted jobs, the reply or the message is not read (W1)",
     "opened": "granted, the call not sent (W2)",
     "sent": "a call is on its way (W3)",
     "reading": "the answer's head is here, its body is not (W4)",
@@ -95,8 +95,8 @@ def watch_scripts() -> None:
     run = scripts.ScriptRunner._run
     renew = leases.run_once
 
-    async def watched(self: Any, script: scripts.Script, args: Sequence[Any]) -> Any:
-        reply = await run(self, script, args)
+    async def watched(self: Any, script: scripts.Script, *args: Any) -> Any:
+        reply = await run(self, script, *args)
         if script.name in SCRIPT_STEPS and did_something(script.name, reply):
             reached(SCRIPT_STEPS[script.name])
         return reply
@@ -106,8 +106,16 @@ def watch_scripts() -> None:
         reached("renewed")
         return reply
 
+    hand = Engine.handed
+
+    def watched_hand_over(self: Engine, nonce: str, claimed: Claimed | None) -> None:
+        if claimed is not None and claimed.grants:
+            reached("claimed")
+        hand(self, nonce, claimed)
+
     scripts.ScriptRunner._run = watched  # type: ignore[method-assign]
     leases.run_once = watched_renewal
+    Engine.handed = watched_hand_over  # type: ignore[method-assign]
 
 
 def watch_calls() -> None:

@@ -41,7 +41,8 @@ async def test_answer_is_there_without_another_look(producer: Producer, raw: red
         while not sent or not sent[-1].startswith("ECHO"):
             command = monitor.next_command()
             sent += [command["command"]] if command["client_type"] != "lua" else []
-    assert [command.split()[0] for command in sent] == ["EVALSHA", "EVALSHA", "ECHO"]  # submit and cancel
+    # Submit, with it a look whether a claim stands, and cancel.
+    assert [command.split()[0] for command in sent] == ["EVALSHA", "EVALSHA", "EVALSHA", "ECHO"]
 
 
 async def test_end_before_the_wait_is_not_missed(producer: Producer) -> None:

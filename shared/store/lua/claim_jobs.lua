@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- include: ledger breaker lots failover grant lanes
+-- include: ledger breaker lots failover standing grant lanes
 -- Grants up to `want` waiting jobs to a worker: breaker, limits, lanes, clients, pop, compare-and-set, lease, mirror, attempt counted.
 -- What a limit holds back stays where it is (a provider's) or is put aside (a model's, a client's); what is closed for long moves on.
 -- Safe to send twice: the same nonce gets the same grants again, as far as their leases still stand.
@@ -7,13 +7,22 @@
 -- A list entry that is no job id, or whose key is no hash, is dropped and counted as broken.
 -- A list entry whose job is not `queued` on this queue (cancelled, ended, moved, gone) is a tombstone and is dropped.
 -- ARGV 1 worker name  2 nonce  3 want  4 lease_ms  5 largest data, bytes  6 mirror ('light' or 'full')  7 longest event stream
---      8 error JSON of a job whose deadline passed  9 number of lanes  then a name and a weight a lane (most urgent first)
+--      8 error JSON of a job whose deadline passed  9 ms for which the claim stands if nothing waits (standing.lua);
+--      0 = it does not; 'withdraw' = it no longer does, and nothing new is granted
+--      10 number of lanes  then a name and a weight a lane (most urgent first)
 --      then a name, this worker's in-flight count and its jobs in quarantine (4 = take none) a provider
+-- Or ARGV 1 a queue that just got a single job: a claim that stands and serves it is made, and its worker told; if there is none, all are
+--      woken. Returns how many claims were made.
 -- Returns {now in Unix µs, 1 = more could be granted now (0: no, -1: suspended), ms until it is worth looking again (-1: unknown),
 --      then a list a job: id, token, queue, tokens reserved, past, deadline (Unix ms), max_attempts, data (nil = over the size limit),
 --      info, enqueued_at; as they stand in the hash, nil = not there}; past: '' at the first attempt of a job that nothing held back, else
 --      "<attempts> <rate-limit waits> <abandonments> <what held it back last, - = nothing> <when, Unix µs> <hops>".
 redis.call('ZREM', LEASES, '')
+if IS_HANDED and worker == '' then
+  standing.wake(ARGV[1])
+  return 0
+end
+local stands_for_ms = redis.call('PTTL', standing_key(worker))
 local last = redis.call('GET', grant_key)
 if last and string.sub(last, 1, #nonce + 1) == nonce .. ' ' then
   for id, reserved in string.gmatch(string.sub(last, #nonce + 2), '(%S+):(%d+)') do
@@ -25,6 +34,11 @@ if last and string.sub(last, 1, #nonce + 1) == nonce .. ' ' then
     end
   end
   reply[2] = 1 -- unknown: look again
+  pcall(standing.withdraw, worker)
+  return reply
+end
+if ARGS[9] == 'withdraw' then
+  standing.withdraw(worker)
   return reply
 end
 if redis.call('EXISTS', 'rq:suspended') == 1 then
@@ -38,12 +52,12 @@ redis.call('HLEN', 'chatq:accounts')
 local function add_lanes(provider, n_lanes)
   local lots_keys = {}
   for l = 1, n_lanes do
-    local queue = provider.name .. '.' .. ARGV[8 + 2 * l]
+    local queue = provider.name .. '.' .. ARGS[9 + 2 * l]
     lots_keys[2 * l - 1], lots_keys[2 * l] = fair_key(queue), later_key(queue)
   end
   local any_lots = redis.call('EXISTS', unpack(lots_keys)) > 0
   for l = 1, n_lanes do
-    local lane = {name = ARGV[8 + 2 * l], weight = tonumber(ARGV[9 + 2 * l]), index = l, provider = provider.name, ids = {}, at = 0}
+    local lane = {name = ARGS[9 + 2 * l], weight = tonumber(ARGS[10 + 2 * l]), index = l, provider = provider.name, ids = {}, at = 0}
     lane.queue = provider.name .. '.' .. lane.name
     local arrived, waiting = redis.call('LLEN', list_key(lane.queue)), nil
     if any_lots and has_lots(lane.queue) then
@@ -81,12 +95,13 @@ local function closed_until(provider)
   return until_at, is_open or is_long(until_at)
 end
 
-local providers, closed, n_lanes = {}, {}, tonumber(ARGV[9])
+local providers, closed, n_lanes, anything_waits = {}, {}, tonumber(ARGS[10]), false
 local function look_over(p)
   add_lanes(p, n_lanes)
   p.suspects = redis.call('LLEN', quarantine_key(p.name .. '.'))
   p.backlog = p.backlog + p.suspects
   if p.backlog == 0 then return end
+  anything_waits = true
   local until_at, moves_on = closed_until(p)
   if until_at then
     look_again(until_at)
@@ -100,8 +115,8 @@ local function look_over(p)
   end
 end
 
-for i = 10 + 2 * n_lanes, #ARGV, 3 do
-  local p = {name = ARGV[i], in_flight = tonumber(ARGV[i + 1]), in_quarantine = tonumber(ARGV[i + 2]), lanes = {}, backlog = 0, granted = 0}
+for i = 11 + 2 * n_lanes, #ARGS, 3 do
+  local p = {name = ARGS[i], in_flight = tonumber(ARGS[i + 1]), in_quarantine = tonumber(ARGS[i + 2]), lanes = {}, backlog = 0, granted = 0}
   if not pcall(look_over, p) then count('broken') end
 end
 
@@ -175,4 +190,13 @@ for _, p in ipairs(closed) do
 end
 commit_lots()
 commit()
+if IS_HANDED then
+  standing.tell(worker, nonce, reply)
+  return 1
+end
+if ARGS[9] ~= '0' and not anything_waits and reply[3] < 0 then
+  if stands_for_ms < ARGS[9] / 2 then pcall(standing.leave, ARGS) end
+elseif stands_for_ms > 0 then
+  pcall(standing.withdraw, worker)
+end
 return reply

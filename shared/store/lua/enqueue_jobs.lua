@@ -1,6 +1,7 @@
 #!lua
 -- include: ledger admission
 -- Accepts a batch of jobs: the hash, the queue entry and the wake-up, all or nothing per call.
+-- After a single job the caller sends claim_jobs with its queue, which serves a claim that stands or wakes the workers (standing.lua).
 -- Safe to send twice: an id that exists is not written again; same digest = the same job, other digest = conflict.
 -- Not allow-oom: over maxmemory new work is refused before anything is written.
 -- ARGV 1 result_ttl_s  2 failure_ttl_s  3 timeout_s  4 waiter's channel or ''
@@ -12,6 +13,7 @@
 --      then 4 a refusing queue: queue, bound (jobs|bytes|age), what is there, ms after which it is worth trying again (-1: unknown).
 local result_ttl, failure_ttl, timeout, channel, marks = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local n_bounds, codes, arrivals, listed = tonumber(ARGV[6]), {}, {}, {}
+local is_single = #ARGV == 15 + 4 * n_bounds
 for i = 1, n_bounds do add_bound(ARGV[3 + 4 * i], ARGV[4 + 4 * i], ARGV[5 + 4 * i], ARGV[6 + 4 * i]) end
 
 -- What this call brings a queue.
@@ -81,7 +83,7 @@ for queue, new in pairs(arrivals) do
     redis.call('SADD', 'rq:queues', list_key(queue))
     for client in pairs(new.clients) do redis.call('SADD', 'chatq:tenants:' .. queue, client) end
     if new.is_movable then redis.call('SET', 'chatq:movable:' .. queue, 1) end
-    push_ids('RPUSH', {[queue] = new.ids})
+    push_ids('RPUSH', {[queue] = new.ids}, is_single and any_stands())
     add_payload(queue, new.bytes, #new.ids)
     totals.accepted = (totals.accepted or 0) + #new.ids
   end

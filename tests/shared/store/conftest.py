@@ -40,7 +40,7 @@ LANES = {Lane.INTERACTIVE: 70, Lane.DEFAULT: 25, Lane.BATCH: 5}
 SHIFT = """
 local ms = tonumber(ARGV[1])
 local MS_KEYS = {['chatq:leases'] = true, ['chatq:deadlines'] = true, ['chatq:closed'] = true,
-  ['chatq:webhooks:due'] = true, ['chatq:webhooks:leases'] = true}
+  ['chatq:standing'] = true, ['chatq:webhooks:due'] = true, ['chatq:webhooks:leases'] = true}
 for _, key in ipairs(redis.call('KEYS', '*')) do
   local kind = redis.call('TYPE', key).ok
   local ttl = redis.call('PTTL', key)
@@ -77,12 +77,14 @@ class Bench:
     """How much time was made to pass."""
     _passed_at_claim: dict[str, float] = field(default_factory=dict)
 
-    def worker(self, name: str = "w1", *, lease_s: float = 30, mirror: Mirror = "light") -> GrantStore:
+    def worker(
+        self, name: str = "w1", *, lease_s: float = 30, mirror: Mirror = "light", max_data_bytes: int = 10_000
+    ) -> GrantStore:
         return GrantStore(
             self.store,
             worker=name,
             lease_s=lease_s,
-            max_data_bytes=10_000,
+            max_data_bytes=max_data_bytes,
             mirror=mirror,
             lanes=LANES,
             max_events=100,

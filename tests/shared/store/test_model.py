@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 )
 
 from shared.store.call_result import Blame
-from shared.store.grants import QUARANTINE_FULL, Load, ReleaseReason
+from shared.store.grants import QUARANTINE_FULL, Claimed, Load, ReleaseReason, read_handed
 from shared.store.jobs import Accepted
 from shared.store.limits import EPOCH_S
 from tests.shared.store.conftest import Bench, open_bench
@@ -45,6 +45,7 @@ SEQUENCES, STEPS = 50, 50
 
 QUEUES = ("p.interactive", "p.default", "q.default")
 PROVIDERS = ("p", "q")
+WORKERS = ("w1", "w2")
 ROUTES: tuple[tuple[tuple[str, str], ...], ...] = ((), (("q", "m"),), (("p", "n"), ("q", "m")))
 
 indexes = st.integers(0, 10_000)
@@ -57,6 +58,12 @@ class Scripts(RuleBasedStateMachine):
         super().__init__()
         self.bench, self.runner, self.model = bench, runner, Model()
         self.slots: dict[str, int] = {}
+        self.standing: dict[str, str] = {}
+        """Worker whose claim stands, or did until its time was over, and its nonce."""
+        self.told = bench.raw.pubsub(ignore_subscribe_messages=True)
+        for worker in WORKERS:
+            self.told.subscribe(f"chatq:grants:{worker}")
+            self.told.get_message(timeout=5)
         bench.raw.flushall()
         bench.set_policy(
             min_calls=3, open_ms=10_000, probes=2, failover_after_ms=2000, credential_open_ms=30_000
@@ -147,25 +154,54 @@ class Scripts(RuleBasedStateMachine):
             self.model.jobs[job.id] = ModelJob(
                 job.id, queue, len(job.request_json), max_attempts, bool(expires_in_ms)
             )
+        before, since_ms = Snapshot(self.bench.raw), self.now_ms()
         assert self.run(self.bench.jobs.enqueue(jobs)).codes == [Accepted.NEW] * n
+        self.take_handed(before, since_ms, may_be=n == 1)
+
+    def take_handed(self, before: Snapshot, since_ms: float, *, may_be: bool) -> None:
+        """The claim that was made with an enqueue, if one stood."""
+        handed = {*before.zsets.get("chatq:standing", ())} - {*self.bench.raw.zrange("chatq:standing", 0, -1)}
+        assert len(handed) <= may_be
+        for worker in handed:
+            told: Any = self.told.get_message(timeout=5)
+            assert told["channel"] == f"chatq:grants:{worker}"
+            nonce, claimed = read_handed(told["data"].encode())
+            assert claimed is not None
+            assert nonce == self.standing.pop(worker)
+            assert len(claimed.grants) <= 1
+            self.take(worker, claimed, before, since_ms)
 
     @rule(index=indexes)
     def enqueue_again(self, index: int) -> None:
         job = self.pick_job(index)
         known = Accepted.KNOWN if job.is_live else Accepted.ENDED
+        before, since_ms = Snapshot(self.bench.raw), self.now_ms()
         assert self.run(self.bench.submit(job.id)) == [known]
+        self.take_handed(before, since_ms, may_be=True)
 
-    @rule(worker=st.sampled_from(["w1", "w2"]), want=st.integers(1, 8), is_sent_twice=st.booleans())
-    def claim(self, worker: str, want: int, is_sent_twice: bool) -> None:
+    @rule(
+        worker=st.sampled_from(WORKERS),
+        want=st.integers(1, 8),
+        is_sent_twice=st.booleans(),
+        stands_s=st.sampled_from([0, 5]),
+    )
+    def claim(self, worker: str, want: int, is_sent_twice: bool, stands_s: float) -> None:
         before, since_ms = Snapshot(self.bench.raw), self.now_ms()
         self.bench.claims += 1
-        call = {"nonce": f"n{self.bench.claims}", "want": want, "load": self.load_of(worker)}
+        nonce = self.standing.pop(worker, f"n{self.bench.claims}")
+        call = {"nonce": nonce, "want": want, "load": self.load_of(worker), "stands_s": stands_s}
         store = self.bench.worker(worker)
         claimed = self.run(store.claim(**call))
         if is_sent_twice and claimed.grants:
             again = self.run(store.claim(**call))
             assert [g.member for g in again.grants] == [g.member for g in claimed.grants]
         assert len(claimed.grants) <= want
+        if stands_s and not claimed.grants:
+            self.standing[worker] = nonce
+        self.take(worker, claimed, before, since_ms)
+
+    def take(self, worker: str, claimed: Claimed, before: Snapshot, since_ms: float) -> None:
+        """What a claim granted, or was handed."""
         self.bench.note(claimed.grants)
         for grant in claimed.grants:
             job = self.model.jobs[grant.job_id]
@@ -178,6 +214,11 @@ class Scripts(RuleBasedStateMachine):
             self.model.grants.append(ModelGrant(grant, job, worker))
         self.check_concurrency(before)
         self.follow()
+
+    @rule(worker=st.sampled_from(WORKERS))
+    def withdraw(self, worker: str) -> None:
+        nonce = self.standing.pop(worker, "none")
+        assert self.run(self.bench.worker(worker).withdraw(nonce=nonce)).grants == []
 
     def check_open(self, before: Snapshot, queue: str) -> None:
         """No grant of what is closed."""
@@ -328,19 +369,20 @@ class Scripts(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Whatever happened: once upstreams answer, everything ends, and nothing is left."""
+        self.told.close()
         for _ in range(300):
             if not any(job.is_live for job in self.model.jobs.values()) and not self.model.held():
                 break
             self.bench.let_time_pass(31)
             self.rescue()
             self.promote()
-            self.claim("w1", 64, False)
+            self.claim("w1", 64, False, 0)
             for g in self.model.held():
                 self.run(self.bench.answer(g.grant, prompt=12, output=30))
                 self.model.take_outcome(g, "finished")
         self.redis_agrees()
         assert not [job for job in self.model.jobs.values() if job.is_live]
-        self.claim("w1", 64, False)
+        self.claim("w1", 64, False, 0)
         seen = Snapshot(self.bench.raw)
         assert [key for key in seen.sets if key.startswith("chatq:slots:")] == []
         assert seen.leases == {}

@@ -77,12 +77,19 @@ local function call_many(command, key, values)
   return reply
 end
 
+-- Whether any worker's claim stands (standing.lua).
+local STANDING = 'chatq:standing'
+local function any_stands()
+  local n = redis.pcall('ZCARD', STANDING)
+  return type(n) == 'number' and n > 0
+end
+
 -- Pushes ids (a list per queue, at least one); wakes idle workers of the queues that were empty.
--- A worker sleeps only after it saw its queues empty, so a push on a non-empty list needs no wake-up.
-local function push_ids(command, ids_by_queue)
+-- A worker sleeps only after it saw its queues empty, so a push on a non-empty list needs no wake-up. wakes_nobody: somebody else will.
+local function push_ids(command, ids_by_queue, wakes_nobody)
   for queue, ids in pairs(ids_by_queue) do
     local was_empty = call_many(command, list_key(queue), ids) == #ids
-    if was_empty then redis.call('PUBLISH', WAKE, queue) end
+    if was_empty and not wakes_nobody then redis.call('PUBLISH', WAKE, queue) end
   end
 end
 

@@ -1,6 +1,6 @@
--- Granting one job (needs ledger, breaker, lots): part of claim_jobs, whose arguments it reads.
-local worker, nonce, want, lease_ms, max_data = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local mirror_full, max_events, expired_error = ARGV[6] == 'full', ARGV[7], ARGV[8]
+-- Granting one job (needs ledger, breaker, lots, standing): part of claim_jobs, whose arguments it reads.
+local worker, nonce, want, lease_ms, max_data = ARGS[1] or '', ARGS[2] or '', tonumber(ARGS[3]), tonumber(ARGS[4]) or 0, tonumber(ARGS[5])
+local mirror_full, max_events, expired_error = ARGS[6] == 'full', ARGS[7], ARGS[8]
 local grant_key = 'chatq:grant:' .. worker
 local reply = {TIME[1] * 1000000 + TIME[2], 0, -1}
 local TOUCHES = 800 -- entries looked at in one call: about 4 ms of Redis
