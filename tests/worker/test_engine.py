@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import orjson
 import pytest
 import redis
 
 from shared.store.grants import Claimed, GrantStore, Outcome, Settlement, read_handed
+from shared.store.limits import EPOCH_S
 from shared.store.signals import Signals
 from tests.shared.store.conftest import Bench, open_bench
 from tests.support import RedisServer, wait_until
@@ -185,14 +187,17 @@ async def test_message_overtakes_a_claim(bench: Bench, held_after: bool) -> None
     assert attempts.made == ["a"]
 
 
-async def test_hand_over_that_a_limit_stopped_is_looked_at_again(bench: Bench) -> None:
-    """The job runs when the limit lets it go, not at the next slow look."""
+async def test_hand_over_to_a_closed_provider_is_looked_at_again(bench: Bench) -> None:
+    """The job runs when the provider takes calls again, not at the next slow look."""
     attempts = Answers()
-    async with working(bench, engine_of(bench, attempts)):
-        bench.raw.hset("chatq:limits", "account:p", '{"set": {"rpm": 600}}')
-        for n in range(8):
-            await bench.submit(f"j{n}", queue=f"p.{('interactive', 'default', 'batch')[n % 3]}")
-        await wait_until(lambda: len(attempts.made) == 8)
+    async with working(bench, engine_of(bench, attempts)) as told:
+        seconds, microseconds = bench.raw.time()
+        until_ms = (seconds + microseconds / 1e6 - EPOCH_S + 0.2) * 1000
+        bench.raw.set("chatq:scope:account:p", orjson.dumps({"closed_until": until_ms}), ex=60)
+        await bench.submit("a")
+        await wait_until(lambda: bool(told.messages))
+        assert (read_handed(told.messages[0])[1] or Claimed([])).grants == []
+        await wait_until(lambda: bench.status("a") == "finished")
 
 
 @pytest.mark.parametrize("message", [b"", b"other 1 0 -1\n", b"other"])
