@@ -117,11 +117,11 @@ class _Line:
     async def ask(self, commands: tuple[Command, ...], timeout_s: float) -> list[Any]:
         if not self.is_sound:
             raise ConnectionError("the connection was closed before it was used")
+        self._pipe.send(*commands)  # the rest is done while they are on their way
         loop = asyncio.get_running_loop()
         self._replies, self._wanted, self._answer = [], len(commands), loop.create_future()
-        late = loop.call_later(timeout_s, self._end, TimeoutError(f"no reply within {timeout_s:g} s"))
+        late = loop.call_later(timeout_s, self._late, timeout_s)
         try:
-            self._pipe.send(*commands)
             return await self._answer
         finally:
             late.cancel()
@@ -133,6 +133,9 @@ class _Line:
             self._is_broken = True
         elif len(self._replies) == self._wanted and self._answer is not None and not self._answer.done():
             self._answer.set_result(self._replies)
+
+    def _late(self, timeout_s: float) -> None:
+        self._end(TimeoutError(f"no reply within {timeout_s:g} s"))
 
     def _lost(self, error: ConnectionError) -> None:
         self._is_broken = True

@@ -157,11 +157,11 @@ class ScriptRunner:
         calls = [(script, args)]
         if then is not None:
             calls.append((load(then[0], with_flags=self._with_flags), then[1]))
-        replies = await self._send(*(("EVALSHA", each.sha, 0, *its) for each, its in calls))
+        replies = await self._send(*[("EVALSHA", each.sha, 0, *its) for each, its in calls])
         for at, reply in enumerate(replies):
             if isinstance(reply, NoScriptError):
                 # New server, restart, failover or SCRIPT FLUSH. EVAL loads it for the next time.
-                replies[at:] = await self._send(*(("EVAL", each.text, 0, *its) for each, its in calls[at:]))
+                replies[at:] = await self._send(*[("EVAL", each.text, 0, *its) for each, its in calls[at:]])
                 break
         if isinstance(replies[0], RedisError):
             raise replies[0]

@@ -22,8 +22,7 @@ if IS_HANDED and worker == '' then
   standing.wake(ARGV[1])
   return 0
 end
-local stands_for_ms = redis.call('PTTL', standing_key(worker))
-local last = redis.call('GET', grant_key)
+local last = not IS_HANDED and redis.call('GET', grant_key)
 if last and string.sub(last, 1, #nonce + 1) == nonce .. ' ' then
   for id, reserved in string.gmatch(string.sub(last, #nonce + 2), '(%S+):(%d+)') do
     local known = redis.call('HMGET', job_key(id), 'cq_token', 'status')
@@ -34,11 +33,11 @@ if last and string.sub(last, 1, #nonce + 1) == nonce .. ' ' then
     end
   end
   reply[2] = 1 -- unknown: look again
-  pcall(standing.withdraw, worker)
+  pcall(withdraw_claim, worker)
   return reply
 end
 if ARGS[9] == 'withdraw' then
-  standing.withdraw(worker)
+  withdraw_claim(worker)
   return reply
 end
 if redis.call('EXISTS', 'rq:suspended') == 1 then
@@ -194,9 +193,7 @@ if IS_HANDED then
   standing.tell(worker, nonce, reply)
   return 1
 end
-if ARGS[9] ~= '0' and not anything_waits and reply[3] < 0 then
-  if stands_for_ms < ARGS[9] / 2 then pcall(standing.leave, ARGS) end
-elseif stands_for_ms > 0 then
-  pcall(standing.withdraw, worker)
+if ARGS[9] ~= '0' then
+  if not anything_waits and reply[3] < 0 then pcall(standing.leave, ARGS) else pcall(withdraw_claim, worker) end
 end
 return reply

@@ -4,6 +4,10 @@
 -- chatq:standing holds the workers, score = until when they look for a message; chatq:standing:<worker> the claim's ARGV as JSON.
 local function standing_key(worker) return 'chatq:standing:' .. worker end
 
+local function withdraw_claim(worker)
+  if redis.call('DEL', standing_key(worker)) == 1 then redis.call('ZREM', STANDING, worker) end
+end
+
 local standing = rarely(function(standing)
   local LATEST = 4 -- workers looked at, those first that came last
   local MOST_BYTES = 65536 -- of a message; a grant that is larger is fetched by its worker
@@ -17,11 +21,6 @@ local standing = rarely(function(standing)
 
   local function is_heard(worker) return redis.call('PUBSUB', 'NUMSUB', 'chatq:grants:' .. worker)[2] > 0 end
 
-  function standing.withdraw(worker)
-    redis.call('DEL', standing_key(worker))
-    redis.call('ZREM', STANDING, worker)
-  end
-
   -- Takes a claim that stands and serves the queue. Returns its ARGV, for one job of this provider and no suspect; empty = there is none.
   function standing.take(queue)
     if redis.call('LLEN', list_key(queue)) == 0 then return {} end
@@ -29,7 +28,7 @@ local standing = rarely(function(standing)
     for _, worker in ipairs(redis.call('ZREVRANGE', STANDING, 0, LATEST - 1)) do
       local args = cjson.decode(redis.call('GET', standing_key(worker)) or '[]')
       if args[1] == worker and serves(args, provider) and is_heard(worker) then
-        standing.withdraw(worker)
+        withdraw_claim(worker)
         args[3], args[9] = 1, 0
         local claim = {unpack(args, 1, 10 + 2 * args[10])}
         for _, word in ipairs({provider, 0, 4}) do claim[#claim + 1] = word end
@@ -44,9 +43,10 @@ local standing = rarely(function(standing)
     if any_stands() and redis.call('LLEN', list_key(queue)) == 1 then redis.call('PUBLISH', WAKE, queue) end
   end
 
-  -- Leaves the claim that these are the arguments of.
+  -- Leaves the claim that these are the arguments of, unless it stands there since less than half of its time.
   function standing.leave(args)
     local worker, for_ms = args[1], tonumber(args[9])
+    if redis.call('PTTL', standing_key(worker)) > for_ms / 2 then return end
     redis.call('SET', standing_key(worker), cjson.encode(args), 'PX', for_ms)
     redis.call('ZADD', STANDING, NOW_MS + for_ms, worker)
     redis.call('PEXPIRE', STANDING, for_ms)
