@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -120,8 +123,12 @@ def _option(flag: str, field: str, **attributes: Any) -> Callable[[Callable[...,
 @_option("--oversize-bytes", "oversize_bytes", type=int, help="Least body size of oversize and gzip-bomb.")
 @click.option("--log", "log_path", type=_FILE, help="JSONL log of every call, appended to.")
 @click.option("--ready-file", type=_FILE, help="Gets the URL once the port is open; removed at the end.")
+@click.option(
+    "--until-eof", is_flag=True, help="End when standard input does, as with whoever holds a pipe to it."
+)
 def simulate(
     ready_file: Path | None,
+    until_eof: bool,
     models: str | None,
     faults: tuple[tuple[Fault, float], ...],
     model_limits: tuple[tuple[str, LimitSettings], ...],
@@ -144,17 +151,20 @@ def simulate(
         raise click.UsageError(explain(exc)) from None
     try:
         with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-            runner.run(_run(config, ready_file))
+            runner.run(_run(config, ready_file, until_eof=until_eof))
     except OSError as exc:
         raise _cannot_start(config, exc) from None
 
 
-async def _run(config: SimulatorConfig, ready_file: Path | None) -> None:
-    """Serve until SIGTERM or SIGINT."""
+async def _run(config: SimulatorConfig, ready_file: Path | None, *, until_eof: bool) -> None:
+    """Serve until SIGTERM, SIGINT or, if that is wanted, the end of standard input."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    if until_eof:
+        # A thread, as not every kind of file can be watched by a loop; it never holds up the end.
+        threading.Thread(target=_await_eof, args=(loop, stopped), daemon=True).start()
     async with Simulator(config) as simulator:
         click.echo(f"simulator ready at {simulator.url}")
         if ready_file is not None:
@@ -162,6 +172,13 @@ async def _run(config: SimulatorConfig, ready_file: Path | None) -> None:
         await stopped.wait()
     if ready_file is not None:
         ready_file.unlink(missing_ok=True)
+
+
+def _await_eof(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> None:
+    while os.read(0, 4096):
+        continue
+    with suppress(RuntimeError):  # the loop has ended meanwhile
+        loop.call_soon_threadsafe(stopped.set)
 
 
 def _announce(ready_file: Path, url: str) -> None:

@@ -19,9 +19,10 @@ READY_LIMIT_S = 20.0
 """How long the simulator may take to open its port."""
 
 SIMULATOR = (
-    sys.executable, "-m", "simulator", "--port", "0", "--seed", "7", "--latency", "lognormal:0.3,0.5",
+    sys.executable, "-m", "simulator", "--until-eof",
+    "--port", "0", "--seed", "7", "--latency", "lognormal:0.3,0.5",
 )  # fmt: skip
-"""Answers like a provider on a good day."""
+"""Answers like a provider on a good day, and ends with whoever started it, even by kill -9."""
 
 DEMO_KEYS = {"OLLAMA_CLOUD_KEY": "demo", "OPENROUTER_API_KEY": "demo"}
 
@@ -61,7 +62,7 @@ def _simulator(folder: Path, env: Mapping[str, str], faults: Sequence[str]) -> I
         # A session of its own: Ctrl-C is for the run, which lets running calls finish before this ends.
         process = subprocess.Popen(
             [*SIMULATOR, *faults, "--ready-file", str(ready)],
-            env=dict(env), stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True,
+            env=dict(env), stdin=subprocess.PIPE, stdout=sink, stderr=sink, start_new_session=True,
         )  # fmt: skip
     try:
         give_up_at = time.monotonic() + READY_LIMIT_S

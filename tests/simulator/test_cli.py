@@ -21,8 +21,9 @@ from tests.simulator.calls import chat
 async def running(*args: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     """`python -m simulator`, and the line it printed when ready."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "simulator", "--port", "0", *args, stdout=asyncio.subprocess.PIPE
-    )
+        sys.executable, "-m", "simulator", "--port", "0", *args,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
     assert process.stdout is not None
     try:
         yield process, (await process.stdout.readline()).decode().strip()
@@ -49,6 +50,17 @@ async def test_command_runs_until_signal(
         assert await process.wait() == 0
     assert not ready_file.exists()
     assert [orjson.loads(text)["status"] for text in log.read_text().splitlines()] == [200, None]
+
+
+async def test_command_ends_with_its_input(client: httpx.AsyncClient) -> None:
+    """If that is wanted: what comes before the end is nothing to it."""
+    async with running("--until-eof") as (process, line):
+        assert process.stdin is not None
+        process.stdin.write(b"words\n")
+        await process.stdin.drain()
+        assert (await chat(client, line.rpartition(" ")[2], "openai")).status_code == 200
+        process.stdin.close()
+        assert await process.wait() == 0
 
 
 async def test_options_reach_the_simulator(client: httpx.AsyncClient) -> None:

@@ -76,6 +76,16 @@ async def test_demo_that_is_stopped_while_it_starts_leaves_nothing_behind(
     assert list(short.iterdir()) == []
 
 
+async def test_demo_that_is_killed_leaves_no_process(chatq: Chatq, short: Path, bind: str) -> None:
+    """The simulator and the embedded Redis go, too."""
+    up = await chatq.start("up", "--demo", "--bind", bind)
+    await said(up, "chatq is up")
+    assert len(processes(short)) > 4
+    up.kill()
+    await wait_until(lambda: processes(short) == [])
+    await finished(up)
+
+
 async def test_children_end_with_a_parent_that_is_killed(
     chatq: Chatq, short: Path, bind: str, redis_url: str, simulator: Simulator
 ) -> None:
