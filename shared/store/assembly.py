@@ -9,8 +9,9 @@ The rule for libraries (`lua/lib/*.lua`): declarations stand at the left margin,
     local f, g                       with a block in the next line that defines them, and what only they need:
     do … end
 
-None has an effect of its own, for what a script does not name is left out. A name is sought as a word: one that is
-also some local variable's is kept in vain, but nothing needed is missing. There are no long brackets (`[[…]]`).
+None has an effect that a script would miss which does not name it: it is left out. A name is sought as a word: one
+that is also some local variable's is kept in vain, but nothing needed is missing. There are no long brackets
+(`[[…]]`).
 """
 
 from __future__ import annotations

@@ -88,6 +88,9 @@ SLOTTED = "chatq:slotted"
 STANDING = "chatq:standing"
 """Sorted set: worker whose last claim found nothing and stands, score until when, Unix ms. TTL of seconds."""
 
+UNWOKEN = "chatq:unwoken"
+"""Set: queue that stopped being empty, and whose wake-up is left to the call that follows the enqueue. TTL 60 s."""
+
 WAKE = "chatq:wake"
 """Channel: the name of a queue that stopped being empty, or `@` and the name of a worker that waits for a slot."""
 

@@ -12,16 +12,13 @@
 --      10 number of lanes  then a name and a weight a lane (most urgent first)
 --      then a name, this worker's in-flight count and its jobs in quarantine (4 = take none) a provider
 -- Or ARGV 1 a queue that just got a single job: a claim that stands and serves it is made, and its worker told; if there is none, all are
---      woken. Returns how many claims were made.
+--      woken whose wake-up was left to this call. Returns how many claims were made.
 -- Returns {now in Unix µs, 1 = more could be granted now (0: no, -1: suspended), ms until it is worth looking again (-1: unknown),
 --      then a list a job: id, token, queue, tokens reserved, past, deadline (Unix ms), max_attempts, data (nil = over the size limit),
 --      info, enqueued_at; as they stand in the hash, nil = not there}; past: '' at the first attempt of a job that nothing held back, else
 --      "<attempts> <rate-limit waits> <abandonments> <what held it back last, - = nothing> <when, Unix µs> <hops>".
 redis.call('ZREM', LEASES, '')
-if IS_HANDED and worker == '' then
-  standing.wake(ARGV[1])
-  return 0
-end
+if IS_HANDED and worker == '' then return 0 end
 local last = not IS_HANDED and redis.call('GET', grant_key)
 if last and string.sub(last, 1, #nonce + 1) == nonce .. ' ' then
   for id, reserved in string.gmatch(string.sub(last, #nonce + 2), '(%S+):(%d+)') do

@@ -1,5 +1,5 @@
 #!lua
--- include: ledger admission
+-- include: ledger admission standing
 -- Accepts a batch of jobs: the hash, the queue entry and the wake-up, all or nothing per call.
 -- After a single job the caller sends claim_jobs with its queue, which serves a claim that stands or wakes the workers (standing.lua).
 -- Safe to send twice: an id that exists is not written again; same digest = the same job, other digest = conflict.
@@ -47,6 +47,12 @@ local function write_listings()
   end
 end
 
+-- A single job's wake-up is left to the call that follows, where a claim stands.
+local function wake(queue)
+  local is_sound, is_left = pcall(leave_wake_up, queue)
+  if not (is_sound and is_left) then wake_all(queue) end
+end
+
 for i = 7 + 4 * n_bounds, #ARGV, 9 do
   local id, digest, queue, data, info, max_attempts, expires_in, cost, route = unpack(ARGV, i, i + 8)
   local key, new = job_key(id), arrivals[queue] or arrivals_of(queue)
@@ -83,7 +89,7 @@ for queue, new in pairs(arrivals) do
     redis.call('SADD', 'rq:queues', list_key(queue))
     for client in pairs(new.clients) do redis.call('SADD', 'chatq:tenants:' .. queue, client) end
     if new.is_movable then redis.call('SET', 'chatq:movable:' .. queue, 1) end
-    push_ids('RPUSH', {[queue] = new.ids}, is_single and any_stands())
+    push_ids('RPUSH', {[queue] = new.ids}, is_single and wake)
     add_payload(queue, new.bytes, #new.ids)
     totals.accepted = (totals.accepted or 0) + #new.ids
   end

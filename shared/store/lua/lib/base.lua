@@ -77,19 +77,13 @@ local function call_many(command, key, values)
   return reply
 end
 
--- Whether any worker's claim stands (standing.lua).
-local STANDING = 'chatq:standing'
-local function any_stands()
-  local n = redis.pcall('ZCARD', STANDING)
-  return type(n) == 'number' and n > 0
-end
-
 -- Pushes ids (a list per queue, at least one); wakes idle workers of the queues that were empty.
--- A worker sleeps only after it saw its queues empty, so a push on a non-empty list needs no wake-up. wakes_nobody: somebody else will.
-local function push_ids(command, ids_by_queue, wakes_nobody)
+-- A worker sleeps only after it saw its queues empty, so a push on a non-empty list needs no wake-up.
+local function wake_all(queue) redis.call('PUBLISH', WAKE, queue) end
+local function push_ids(command, ids_by_queue, wake)
   for queue, ids in pairs(ids_by_queue) do
     local was_empty = call_many(command, list_key(queue), ids) == #ids
-    if was_empty and not wakes_nobody then redis.call('PUBLISH', WAKE, queue) end
+    if was_empty then (wake or wake_all)(queue) end
   end
 end
 

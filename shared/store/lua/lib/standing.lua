@@ -1,11 +1,21 @@
 -- Standing claims. A worker whose claim found nothing leaves it in Redis, and whoever enqueues a single job has one served in the same
 -- trip: the worker is woken with its grant instead of coming for it (needs base; part of claim_jobs).
 -- A message may be lost, or its worker may have died: the worker sends the claim again soon, and its nonce gets the same grants.
--- chatq:standing holds the workers, score = until when they look for a message; chatq:standing:<worker> the claim's ARGV as JSON.
+-- chatq:standing holds the workers, score = until when they look for a message; chatq:standing:<worker> the claim's ARGV as JSON;
+-- chatq:unwoken the queues whose wake-up is left to the call that has a claim made.
+local STANDING, UNWOKEN = 'chatq:standing', 'chatq:unwoken'
 local function standing_key(worker) return 'chatq:standing:' .. worker end
 
 local function withdraw_claim(worker)
   if redis.call('DEL', standing_key(worker)) == 1 then redis.call('ZREM', STANDING, worker) end
+end
+
+-- Leaves a wake-up to the call that follows, if any claim stands. Returns whether it did.
+local function leave_wake_up(queue)
+  if redis.call('ZCARD', STANDING) == 0 then return false end
+  redis.call('SADD', UNWOKEN, queue)
+  redis.call('EXPIRE', UNWOKEN, 60)
+  return true
 end
 
 local standing = rarely(function(standing)
@@ -38,11 +48,6 @@ local standing = rarely(function(standing)
     return {}
   end
 
-  -- Nobody's claim stands: a single job that enqueue_jobs left to us wakes the workers.
-  function standing.wake(queue)
-    if any_stands() and redis.call('LLEN', list_key(queue)) == 1 then redis.call('PUBLISH', WAKE, queue) end
-  end
-
   -- Leaves the claim that these are the arguments of, unless it stands there since less than half of its time.
   function standing.leave(args)
     local worker, for_ms = args[1], tonumber(args[9])
@@ -68,12 +73,15 @@ local standing = rarely(function(standing)
   end
 end)
 
--- The arguments of the claim: this call's, or those of one that stands; what is broken there stands for nothing.
+-- The arguments of the claim: this call's, or those of one that stands. What is broken there stands for nothing: then, and where nobody's
+-- claim does, a wake-up that was left to this call is made up for.
 local IS_HANDED, ARGS
 do
   IS_HANDED, ARGS = #ARGV == 1, ARGV
   if IS_HANDED then
+    local is_left = redis.pcall('SREM', UNWOKEN, ARGV[1]) == 1
     local is_sound, taken = pcall(standing.take, ARGV[1])
     ARGS = is_sound and taken or {}
+    if is_left and not ARGS[1] then wake_all(ARGV[1]) end
   end
 end
