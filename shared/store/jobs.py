@@ -65,6 +65,10 @@ class Cost(NamedTuple):
         return f"{self.prompt_tokens} {self.output_tokens} {self.payload_bytes} {self.client}\n{self.model}"
 
 
+_ACCEPTED = {int(code): code for code in Accepted}
+"""By number; calling the class takes several times as long."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a queue took no further job.
@@ -122,7 +126,22 @@ class NewJob(NamedTuple):
 
 def new_id() -> str:
     """A fresh job id: 48 bits of Unix ms and 80 random bits, hex; sorts by time, valid for RQ."""
-    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+    return f"{time.time_ns() // 1_000_000:012x}{_random_part()}"
+
+
+_drawn: list[str] = []
+"""Random parts for the next ids: drawn one by one, the system call costs 6 % of a bulk submit."""
+
+os.register_at_fork(after_in_child=_drawn.clear)  # no two processes use the same
+
+
+def _random_part() -> str:
+    while True:
+        try:
+            return _drawn.pop()  # one step, also between threads
+        except IndexError:
+            block = os.urandom(10 * 64).hex()
+            _drawn.extend(block[start : start + 20] for start in range(0, len(block), 20))
 
 
 def id_from_key(client: str, key: str) -> str:
@@ -220,7 +239,7 @@ class JobStore:
                 )  # fmt: skip
             then = ("claim_jobs", [batch[0].queue]) if len(batch) == 1 else None
             replied, refused = await self._store.run("enqueue_jobs", args, then=then)
-            codes += [Accepted(code) for code in replied]
+            codes += [_ACCEPTED[code] for code in replied]
             refusals |= _refusals(refused)
         return Enqueued(codes, refusals)
 
