@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -238,18 +238,23 @@ def _masked(url: str) -> str:
 async def _inspect(client: redis.asyncio.Redis) -> Server:
     """What the server says of itself; one that may not be asked (ACL, fakeredis) is treated as the oldest."""
     try:
-        return _judge(await _info(client))
+        return _judge(await again(client.info))
     except ResponseError as exc:
         if not isinstance(exc, NoPermissionError) and "unknown command" not in str(exc):
             raise
         return Server(OLDEST_SERVER, ("Redis does not answer INFO: its eviction policy cannot be checked",))
 
 
-async def _info(client: redis.asyncio.Redis) -> dict[str, Any]:
+async def again(ask: Callable[[], Awaitable[Any]]) -> Any:
+    """Ask until there is an answer, `OPENING_TRIES` times at the most: for what a process needs to start.
+
+    Raises:
+        RedisError: As the last time.
+    """
     for _ in range(OPENING_TRIES - 1):
         with suppress(ConnectionError):
-            return await client.info()
-    return await client.info()
+            return await ask()
+    return await ask()
 
 
 def _judge(info: dict[str, Any]) -> Server:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
+from typing import Any
 
 from pydantic import ValidationError
 from redis.exceptions import RedisError, ResponseError
 
 from shared.settings import GroupSettings
 from shared.store import keys
-from shared.store.connect import Store
+from shared.store.connect import Store, again
 from shared.store.scripts import translate
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ class GroupStore:
             StoreUnavailable: No answer from Redis.
         """
         try:
-            return _version(await self._store.client.get(keys.GROUPS_VERSION))
+            return _version(await again(partial(self._store.client.get, keys.GROUPS_VERSION)))
         except ResponseError as exc:
             return _without(exc)
         except RedisError as exc:
@@ -45,10 +47,7 @@ class GroupStore:
             StoreUnavailable: No answer from Redis.
         """
         try:
-            async with self._store.client.pipeline(transaction=True) as pipe:
-                pipe.get(keys.GROUPS_VERSION)
-                pipe.hgetall(keys.GROUPS)
-                version, raw = await pipe.execute()
+            version, raw = await again(self._all)
         except ResponseError as exc:
             return _without(exc), {}
         except RedisError as exc:
@@ -59,6 +58,12 @@ class GroupStore:
             if (group := _group(name, text)) is not None
         }
         return _version(version), groups
+
+    async def _all(self) -> list[Any]:
+        async with self._store.client.pipeline(transaction=True) as pipe:
+            pipe.get(keys.GROUPS_VERSION)
+            pipe.hgetall(keys.GROUPS)
+            return await pipe.execute()
 
     async def set(self, group_id: str, group: GroupSettings) -> None:
         """Create or replace a group.

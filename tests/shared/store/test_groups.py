@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from shared.settings import GroupSettings
+from pathlib import Path
+
+from shared.settings import GroupSettings, RedisSettings
+from shared.store.connect import Store
 from shared.store.groups import MAX_GROUP_BYTES, GroupStore
 from tests.shared.store.conftest import Bench
+from tests.shared.store.proxy import Proxy
+from tests.support import RedisServer
 
 GROUP = GroupSettings(strategy="heuristic", targets=("ollama/small", "openai/large"), logic_level=3)
 
@@ -48,3 +53,14 @@ async def test_what_is_no_group_is_left_out(bench: Bench) -> None:
     bench.raw.hset("chatq:groups", "other", '{"strategy": "oracle", "targets": ["a"]}')
     bench.raw.hset("chatq:groups", "huge", " " * MAX_GROUP_BYTES + "{}")
     assert list((await groups.read())[1]) == ["good"]
+
+
+async def test_connection_that_breaks_is_tried_again(redis_server: RedisServer, tmp_path: Path) -> None:
+    """A process that starts needs the groups; one bad moment does not end it."""
+    async with Proxy(tmp_path, redis_server.socket).running() as proxy:
+        store = await Store.open(proxy.url, RedisSettings(url=proxy.url, retry_s=0))
+        proxy.refuses = 1
+        assert await GroupStore(store).version() == b""
+        proxy.refuses = 1
+        assert await GroupStore(store).read() == (b"", {})
+        await store.close()
