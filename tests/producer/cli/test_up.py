@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import psutil  # type: ignore[import-untyped]
 import pytest
+import redis
 
 from simulator import Simulator
 from tests.support import wait_until
@@ -76,14 +77,17 @@ async def test_demo_that_is_stopped_while_it_starts_leaves_nothing_behind(
     assert list(short.iterdir()) == []
 
 
-async def test_demo_that_is_killed_leaves_no_process(chatq: Chatq, short: Path, bind: str) -> None:
-    """The simulator and the embedded Redis go, too."""
+async def test_demo_that_is_killed_leaves_no_simulator(chatq: Chatq, short: Path, bind: str) -> None:
+    """Nor an API, worker or batcher. Its Redis stays, as one that others may use."""
     up = await chatq.start("up", "--demo", "--bind", bind)
     await said(up, "chatq is up")
     assert len(processes(short)) > 4
     up.kill()
     await wait_until(lambda: processes(short) == [])
     await finished(up)
+    (socket,) = short.rglob("redis.sock")
+    with redis.Redis(unix_socket_path=str(socket)) as left:
+        left.shutdown(nosave=True)
 
 
 async def test_children_end_with_a_parent_that_is_killed(
