@@ -133,7 +133,8 @@ class ScriptRunner:
             name: The script.
             args: Its ARGV; there are no KEYS (keys follow from ids, and Redis Cluster is not used).
             retry_s: How long to keep trying over passing errors; the runner's default when None.
-            then: A script to run right after it, in the same trip: name and ARGV. Its reply is nobody's business.
+            then: A script to run right after it, in the same trip: name and ARGV. Of its reply only an error
+                matters: it is logged.
 
         Raises:
             StoreUnavailable: No answer within the time; the call may or may not have been applied.

@@ -53,6 +53,12 @@ class Told:
         if not self.is_deaf:
             self.engine.handed(*read_handed(data))
 
+    async def miss_hand_over(self, bench: Bench) -> None:
+        """A job is handed over, and the worker does not hear of it."""
+        self.is_deaf = True
+        await bench.submit("a")
+        await wait_until(lambda: bool(self.messages))
+
 
 @pytest.fixture
 async def bench(redis_url: str, redis_server: RedisServer) -> AsyncIterator[Bench]:
@@ -125,9 +131,7 @@ async def test_lost_message_costs_a_look(bench: Bench) -> None:
     """The next claim, whatever it is made for, brings what nobody told; the message comes too late then."""
     attempts = Answers()
     async with working(bench, engine := engine_of(bench, attempts)) as told:
-        told.is_deaf = True
-        await bench.submit("a")
-        await wait_until(lambda: bool(told.messages))
+        await told.miss_hand_over(bench)
         assert attempts.made == []
         engine.wake()
         await wait_until(lambda: bench.status("a") == "finished")
@@ -211,9 +215,7 @@ async def test_grant_of_a_stranger_provider_is_not_believed(bench: Bench) -> Non
     """Redis is asked instead."""
     attempts = Answers()
     async with working(bench, engine := engine_of(bench, attempts)) as told:
-        told.is_deaf = True
-        await bench.submit("a")
-        await wait_until(lambda: bool(told.messages))
+        await told.miss_hand_over(bench)
         engine.handed(*read_handed(told.messages[0].replace(b"p.default", b"q.default")))
         await wait_until(lambda: bench.status("a") == "finished")
     assert attempts.made == ["a"]
@@ -223,9 +225,7 @@ async def test_drained_engine_leaves_nothing_standing(bench: Bench) -> None:
     """What it was handed in the last moment runs; what comes later stays in the queue."""
     attempts = Answers()
     async with working(bench, engine := engine_of(bench, attempts)) as told:
-        told.is_deaf = True
-        await bench.submit("a")
-        await wait_until(lambda: bool(told.messages))
+        await told.miss_hand_over(bench)
         engine.drain()
         await wait_until(lambda: attempts.made == ["a"])
     assert bench.status("a") == "finished"
